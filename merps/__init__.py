@@ -1,0 +1,61 @@
+"""Continuous valence and arousal from synchronized EEG and fNIRS."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives; a module is imported when its name is first used.
+_HOMES = {
+    "merps.config": ("Config", "load_config"),
+    "merps.datasets.mer_ps": ("MerPsDataset", "open_dataset"),
+    "merps.datasets.simulate": ("simulate_dataset",),
+    "merps.errors": ("MerpsError",),
+    "merps.features.hemodynamics": ("summarize_hemodynamics",),
+    "merps.features.spectral": ("band_power", "differential_entropy", "log_band_power"),
+    "merps.features.temporal": ("smooth_in_time",),
+    "merps.inspection": ("check_dataset",),
+    "merps.models.fusion": ("ResidualFusion",),
+    "merps.models.persistence": ("load_model", "save_model"),
+    "merps.models.priors": ("ConstantPrior", "VideoPrior", "VideoTimePrior"),
+    "merps.models.regression": ("HuberRegressor", "RidgeRegressor"),
+    "merps.models.signals": ("SignalModel",),
+    "merps.pipeline": (
+        "evaluate_model",
+        "extract_samples",
+        "fit_model",
+        "make_model",
+        "predict_dataset",
+        "preprocess_dataset",
+        "preprocess_trial",
+    ),
+    "merps.predictions": ("read_predictions", "read_targets", "write_predictions"),
+    "merps.preprocessing.filters": ("band_pass", "notch", "resample"),
+    "merps.preprocessing.quality": ("measure_quality",),
+    "merps.preprocessing.repair": ("fill_gaps",),
+    "merps.readers.mat5": ("MatFile", "write_mat5"),
+    "merps.recording": ("Baseline", "Recording", "Trial"),
+    "merps.samples": ("Samples",),
+    "merps.scores": ("score",),
+    "merps.splits": ("folds",),
+    "merps.store": ("Store",),
+    "merps.windows": ("WindowGrid", "gather_windows", "window_views"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'merps' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -1,0 +1,308 @@
+"""The commands of merps; heavy modules load inside the command that needs them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from merps.cli.session import Session, command
+
+app = typer.Typer(
+    name="merps",
+    help="Continuous valence and arousal from synchronized EEG and fNIRS.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Argument(help="Folder of recordings.", metavar="DATA")]
+StoreFolder = Annotated[
+    Path, typer.Argument(help="Folder that preprocess wrote.", metavar="STORE")
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", help="YAML file, or the name of a preset."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One option, as section.option=value; repeatable."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Tasks at once.")]
+Backgrounds = Annotated[
+    list[str] | None,
+    typer.Option(help="Real recordings as the noise: file, folder or pattern."),
+]
+
+
+def _version(value: bool) -> None:
+    """Print the version and stop."""
+    if value:
+        from merps import __version__
+
+        print(f"merps {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Continuous valence and arousal from synchronized EEG and fNIRS."""
+
+
+@app.command()
+@command
+def demo(
+    session: Session,
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path(
+        "merps-demo"
+    ),
+    people: Annotated[int, typer.Option(min=3, help="Simulated people.")] = 6,
+    jobs: Jobs = 2,
+) -> int | None:
+    """Run the whole job on simulated data: simulate to score, in minutes."""
+    from merps.cli.demo import run_demo
+
+    return run_demo(session, out, people=people, jobs=jobs)
+
+
+@app.command()
+@command
+def simulate(
+    session: Session,
+    out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="OUT")],
+    people: Annotated[int, typer.Option(help="How many people.")] = 24,
+    eeg_rate_hz: Annotated[int, typer.Option(help="200 or 1000.")] = 200,
+    coupling: Annotated[
+        float, typer.Option(help="What signals know of the ratings; 0: nothing.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    layout: Annotated[
+        str, typer.Option(help="trainval, or leaderboard with other people.")
+    ] = "trainval",
+    eeg_background: Backgrounds = None,
+    fnirs_background: Backgrounds = None,
+    compress: Annotated[
+        bool, typer.Option("--compress/--no-compress", help="Compress .mat files.")
+    ] = True,
+    jobs: Jobs = 2,
+) -> None:
+    """Write a faithful stand-in for the gated data, with a known answer."""
+    from merps.datasets.simulate import simulate_dataset
+
+    with session.progress("simulate") as steps:
+        simulation = simulate_dataset(
+            out,
+            people=people,
+            eeg_rate_hz=float(eeg_rate_hz),
+            coupling=coupling,
+            seed=seed,
+            layout=layout,
+            eeg_backgrounds=eeg_background or (),
+            fnirs_backgrounds=fnirs_background or (),
+            compress=compress,
+            jobs=jobs,
+            progress=steps,
+        )
+    session.say(f"{len(simulation.people)} simulated people in {out}")
+    for protocol, metrics in simulation.oracle.items():
+        session.say(
+            f"  oracle, {protocol}: Pearson {metrics['pearson']:.3f}, "
+            f"MAE {metrics['mae']:.2f}"
+        )
+    session.result(
+        {
+            "people": len(simulation.people),
+            "path": str(simulation.path),
+            "oracle": simulation.oracle,
+        }
+    )
+
+
+@app.command()
+@command
+def check(session: Session, data: Data) -> int:
+    """Look for everything that is wrong with a folder, all at once."""
+    from merps.cli.tables import tell_problems
+    from merps.inspection import check_dataset
+
+    result = check_dataset(data)
+    tell_problems(session, result)
+    session.result(result.as_dict())
+    if not any(problem.severity == "error" for problem in result.problems):
+        return 0
+    return 1 if result.trials else 3
+
+
+@app.command()
+@command
+def preprocess(
+    session: Session,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the store.")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    jobs: Jobs = 2,
+) -> int:
+    """Filter and resample every recording into a store; done people are skipped."""
+    from merps.cli.tables import tell_preprocessed
+    from merps.config import load_config
+    from merps.pipeline import preprocess_dataset
+
+    options = load_config(config, overrides or ())
+    with session.progress("preprocess") as steps:
+        done = preprocess_dataset(
+            data,
+            out,
+            config=options,
+            jobs=jobs,
+            progress=steps,
+        )
+    tell_preprocessed(session, done, out)
+    session.result(done.as_dict())
+    return 1 if done.failed else 0
+
+
+@app.command()
+@command
+def fit(
+    session: Session,
+    store: StoreFolder,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "fusion",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    hold_out: Annotated[
+        str, typer.Option(help="People whose data must not be touched: A,B,...")
+    ] = "",
+    allow_eval_only: Annotated[
+        bool, typer.Option(help="Fit on people meant for evaluation only.")
+    ] = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Fit one model on the people of a store."""
+    from merps.config import load_config
+    from merps.pipeline import fit_model
+
+    options = load_config(config, overrides or ())
+    with session.progress("features") as steps:
+        fitted = fit_model(
+            store,
+            out,
+            model=model,
+            config=options,
+            hold_out=_split(hold_out),
+            allow_eval_only=allow_eval_only,
+            jobs=jobs,
+            progress=steps,
+        )
+    session.say(f"{model} fitted on {len(fitted.people)} people, in {out}")
+    if "gain" in fitted.facts:
+        valence, arousal = fitted.facts["gain"]
+        session.say(
+            f"  gain of the signals over the prior: valence {valence:g}, arousal "
+            f"{arousal:g} (0: they add nothing)"
+        )
+    session.result(fitted.as_dict())
+
+
+@app.command()
+@command
+def evaluate(
+    session: Session,
+    store: StoreFolder,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    model: Annotated[str, typer.Option(help="Models: A,B,...")] = "bandpower,fusion",
+    protocol: Annotated[
+        str, typer.Option(help="people,videos,both,within or some of them.")
+    ] = "",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    jobs: Jobs = 2,
+) -> None:
+    """Score models on new people, new videos and both, beside signal-free ones."""
+    from merps.cli.tables import tell_evaluation
+    from merps.config import load_config
+    from merps.pipeline import evaluate_model
+
+    options = load_config(config, overrides or ())
+    with session.progress("evaluate") as steps:
+        evaluation = evaluate_model(
+            store,
+            out,
+            models=_split(model),
+            protocols=_split(protocol) or None,
+            config=options,
+            jobs=jobs,
+            progress=steps,
+        )
+    tell_evaluation(session, evaluation)
+    session.say(f"predictions, metrics and run card in {out}")
+    session.result(evaluation.as_dict())
+
+
+@app.command()
+@command
+def predict(
+    session: Session,
+    run: Annotated[Path, typer.Argument(help="Folder that fit wrote.", metavar="RUN")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The predictions.csv to write.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Keep the preprocessed signals here.")
+    ] = None,
+    jobs: Jobs = 2,
+) -> int:
+    """Predict every second of a folder, with or without labels."""
+    from merps.pipeline import predict_dataset
+
+    with session.progress("predict") as steps:
+        predicted = predict_dataset(
+            run,
+            data,
+            out,
+            store=store,
+            jobs=jobs,
+            progress=steps,
+        )
+    session.say(f"{len(predicted.ids)} predictions in {out}")
+    if predicted.without_signals:
+        session.warn(
+            f"{predicted.without_signals} of them without any signal, by what the "
+            "model says of those"
+        )
+    for person, message in predicted.preprocessed.failed:
+        session.warn(f"{person}: {message}")
+    session.result(predicted.as_dict())
+    return 1 if predicted.preprocessed.failed else 0
+
+
+@app.command()
+@command
+def score(
+    session: Session,
+    predictions: Annotated[Path, typer.Argument(help="predictions.csv")],
+    targets: Annotated[Path, typer.Argument(help="targets.csv")],
+) -> None:
+    """Score predictions as the challenge does."""
+    from merps.cli.tables import tell_score
+    from merps.predictions import match_predictions, read_predictions, read_targets
+    from merps.scores import score as score_arrays
+
+    ids, values = read_predictions(predictions)
+    asked, truth = read_targets(targets)
+    values = match_predictions(ids, values, expected=asked, where=str(predictions))
+    metrics = score_arrays(values, truth)
+    tell_score(session, metrics, len(asked))
+    session.result(metrics)
+
+
+def _split(text: str) -> list[str]:
+    """Split a comma list, without empty parts."""
+    return [part.strip() for part in text.split(",") if part.strip()]

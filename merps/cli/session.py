@@ -1,0 +1,277 @@
+"""What all commands share: output, progress, errors and exit codes."""
+
+import functools
+import inspect
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from merps.errors import MerpsError
+
+_INTERNAL_ERROR = 70
+_NARROW = 100
+
+
+class Session:
+    """Where one command writes its results and tells how far it is.
+
+    Parameters
+    ----------
+    as_json : bool
+        Results go to standard output as one JSON object.
+    quiet : bool
+        Nothing but results and errors.
+    debug : bool
+        Show tracebacks and every log line.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool, debug: bool) -> None:
+        self.as_json, self.quiet, self.debug = as_json, quiet, debug
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+        if not self.out.is_terminal:
+            # A file or a pipe has no width; tables must not be cut to 80 columns.
+            self.out.width = max(self.out.width, _NARROW)
+
+    def say(self, text: str) -> None:
+        """Tell a person something; machines asked for JSON only.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines, taken as they are.
+        """
+        if not (self.quiet or self.as_json):
+            self.out.print(text, markup=False, soft_wrap=True)
+
+    def show(self, table: Table) -> None:
+        """Print a table for a person.
+
+        Parameters
+        ----------
+        table : rich.table.Table
+            The table.
+        """
+        if not (self.quiet or self.as_json):
+            self.out.print(table)
+
+    def result(self, content: dict[str, Any]) -> None:
+        """Print the result for a machine, where it was asked for.
+
+        Parameters
+        ----------
+        content : dict
+            What JSON can hold.
+        """
+        if self.as_json:
+            print(json.dumps(content, indent=1))
+
+    def warn(self, text: str) -> None:
+        """Tell a person of something that went wrong but not all the way.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
+        self.err.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator["Steps"]:
+        """Show how far something is: a bar on a terminal, plain lines elsewhere.
+
+        Parameters
+        ----------
+        title : str
+            What is being done.
+
+        Yields
+        ------
+        Steps
+            To be told of each step.
+        """
+        if self.quiet:
+            yield Steps(title, None, None)
+        elif not self.err.is_terminal:
+            yield Steps(title, None, self.err)
+        else:
+            bar = Progress(
+                TextColumn("{task.description:<12}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[unit]:<20}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.err,
+            )
+            with bar:
+                yield Steps(title, bar, None)
+
+
+class Steps:
+    """Counts the steps of one piece of work.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    bar : rich.progress.Progress, optional
+        Shows it on a terminal.
+    console : rich.console.Console, optional
+        Gets a line a step instead.
+    """
+
+    def __init__(
+        self, title: str, bar: Progress | None, console: Console | None
+    ) -> None:
+        self._title, self._bar, self._console = title, bar, console
+        self._task = bar and bar.add_task(title, total=None, unit="")
+        self._total: int | None = None
+        self._done = 0
+
+    def expect(self, total: int) -> None:
+        """Say how many steps there will be.
+
+        Parameters
+        ----------
+        total : int
+            Their number.
+        """
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
+    def done(self, unit: str) -> None:
+        """Count one step.
+
+        Parameters
+        ----------
+        unit : str
+            What is finished.
+        """
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, unit=unit)
+        elif self._console is not None:
+            of = "" if self._total is None else f"/{self._total}"
+            self._console.print(f"{self._title} {self._done}{of} {unit}", markup=False)
+
+
+def command(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the options of all commands, and turn errors into exit codes.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a `Session` first, then the command's own options; returns its exit
+        code, or None for 0.
+
+    Returns
+    -------
+    callable
+        What Typer registers.
+    """
+    common = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
+        )
+        for name, annotation in (
+            (
+                "as_json",
+                Annotated[
+                    bool,
+                    typer.Option("--json", help="Print the result as one JSON object."),
+                ],
+            ),
+            (
+                "quiet",
+                Annotated[
+                    bool,
+                    typer.Option(
+                        "--quiet", help="Print nothing but results and errors."
+                    ),
+                ],
+            ),
+            (
+                "debug",
+                Annotated[
+                    bool,
+                    typer.Option("--debug", help="Show tracebacks and every log line."),
+                ],
+            ),
+        )
+    ]
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        session = Session(**{p.name: options.pop(p.name) for p in common})
+        _set_up_logging(session)
+        try:
+            code = function(session, **options)
+        except KeyboardInterrupt:
+            session.warn(
+                "interrupted; what was finished is kept, the same command goes on"
+            )
+            sys.stdout.flush()
+            os._exit(130)  # threads of a second Ctrl-C would keep the process waiting
+        except MerpsError as error:
+            _report(session, str(error))
+            code = error.exit_code
+        except MemoryError:
+            _report(session, "out of memory; run with fewer --jobs")
+            code = 4
+        except Exception as error:  # a fault of ours; the user gets one line
+            _report(
+                session,
+                f"internal error: {type(error).__name__}: {error}\nthis is a fault of "
+                "merps; run again with --debug and report what it prints",
+            )
+            code = _INTERNAL_ERROR
+        raise typer.Exit(code or 0)
+
+    own = list(inspect.signature(function).parameters.values())[1:]
+    run.__signature__ = inspect.Signature([*own, *common])
+    del run.__wrapped__
+    return run
+
+
+def _report(session: Session, text: str) -> None:
+    """Print an error, with the traceback where it was asked for."""
+    if session.debug:
+        traceback.print_exc()
+    session.err.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+
+
+def _set_up_logging(session: Session) -> None:
+    """Send log lines to standard error, without disturbing a progress bar."""
+    level = logging.ERROR if session.quiet else logging.WARNING
+    handler = RichHandler(
+        console=session.err,
+        show_time=False,
+        show_path=False,
+        show_level=True,
+        markup=False,
+    )
+    logger = logging.getLogger("merps")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if session.debug else level)
+    logger.propagate = False

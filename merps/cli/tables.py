@@ -1,0 +1,140 @@
+"""Results as tables for people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from merps.cli.session import Session
+
+if TYPE_CHECKING:
+    from merps.inspection import CheckResult
+    from merps.pipeline import Evaluation, Preprocessed
+
+_HELD_OUT = {
+    "people": "new people, same videos (the official split)",
+    "videos": "same people, new videos",
+    "both": "new people and new videos",
+    "within": "one person at a time, new videos",
+}
+_SIGNAL_FREE = ("constant", "video", "video_time")
+
+
+def tell_problems(session: Session, result: "CheckResult") -> None:
+    """Print what is wrong with a folder.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    result : CheckResult
+        What was found.
+    """
+    for problem in result.problems:
+        session.say(f"{problem.severity:<8} {problem.where}: {problem.message}")
+    n_errors = sum(p.severity == "error" for p in result.problems)
+    n_others = len(result.problems) - n_errors
+    session.say(
+        f"{result.people} people, {result.trials} usable trials; {n_errors} errors, "
+        f"{n_others} warnings and notes"
+    )
+
+
+def tell_preprocessed(session: Session, done: "Preprocessed", store: Path) -> None:
+    """Print who was preprocessed and who failed.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    done : Preprocessed
+        What was done.
+    store : Path
+        Where the signals are.
+    """
+    for person, message in done.failed:
+        session.warn(f"failed: {person}: {message}")
+    if done.done:
+        session.say(
+            f"{len(done.done)} people preprocessed into {store}, {len(done.skipped)} "
+            f"were done before, {len(done.failed)} failures; {done.seconds:.1f} s, "
+            f"{done.peak_mb:.0f} MB at most"
+        )
+    else:
+        session.say(
+            f"nothing to do: all {len(done.skipped)} people are in {store} already "
+            f"({len(done.failed)} failures)"
+        )
+
+
+def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
+    """Print scores by protocol, signal-free baselines first.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    evaluation : Evaluation
+        What was found.
+    """
+    table = Table(title="Out-of-fold scores; MAE on the scale 1..255", title_style="")
+    for name, side in (
+        ("model", "left"),
+        ("uses", "left"),
+        ("MAE", "right"),
+        ("95 % interval", "right"),
+        ("valence", "right"),
+        ("arousal", "right"),
+        ("CCC", "right"),
+        ("Pearson", "right"),
+    ):
+        table.add_column(name, justify=side, no_wrap=True)
+    for protocol, scores in evaluation.scores.items():
+        table.add_section()
+        table.add_row(f"[bold]{protocol}[/]: {_HELD_OUT[protocol]}")
+        intervals = evaluation.intervals[protocol]
+        for model, metrics in scores.items():
+            mae = intervals[model]["mae"] if model in intervals else None
+            table.add_row(
+                f"  {model}",
+                "labels only" if model in _SIGNAL_FREE else "signals",
+                f"{metrics['mae']:.2f}",
+                f"{mae.low:.2f} .. {mae.high:.2f}" if mae else "",
+                f"{metrics['mae_valence']:.2f}",
+                f"{metrics['mae_arousal']:.2f}",
+                f"{metrics['ccc']:.3f}",
+                f"{metrics['pearson']:.3f}",
+            )
+    session.show(table)
+    people = len(set(evaluation.samples.people))
+    session.say(
+        f"{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
+        "intervals by bootstrap over people.\nFilters and smoothing see the future of "
+        "each second: these are offline estimates."
+    )
+    for step in evaluation.transductive:
+        session.say(f"Transductive (unlabeled data of the test person): {step}.")
+
+
+def tell_score(session: Session, metrics: dict[str, float], n_samples: int) -> None:
+    """Print the metrics of one file of predictions.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    metrics : dict of float
+        As from `merps.scores.score`.
+    n_samples : int
+        Number of samples.
+    """
+    table = Table(title=f"{n_samples} samples", title_style="")
+    table.add_column("metric")
+    for name in ("overall", "valence", "arousal"):
+        table.add_column(name, justify="right")
+    for name, text in (("mae", "MAE"), ("ccc", "CCC"), ("pearson", "Pearson")):
+        values = (metrics[name], metrics[f"{name}_valence"], metrics[f"{name}_arousal"])
+        table.add_row(text, *(f"{value:.3f}" for value in values))
+    table.add_row("MSE", f"{metrics['mse']:.1f}")
+    table.add_row("RMSE", f"{metrics['rmse']:.2f}")
+    session.show(table)

@@ -1,0 +1,1 @@
+"""Data sets: folders in, trials out."""

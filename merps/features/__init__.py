@@ -1,0 +1,1 @@
+"""Numbers that models see, computed from windows."""

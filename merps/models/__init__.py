@@ -1,0 +1,1 @@
+"""Regressors, priors and their persistence."""

@@ -1,0 +1,296 @@
+"""Fitted models on disk: JSON and plain tensors, nothing that could be executed."""
+
+import hashlib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import jaxtyped
+from sklearn.base import BaseEstimator
+
+from merps.errors import DataError, InputError, SpaceError, mismatch
+from merps.models.fusion import ResidualFusion
+from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
+from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.signals import SignalModel
+from merps.store.files import read_sealed, replace_file, sealed
+
+#: Every class that can be written and read, by the name it has in a file.
+MODELS: Mapping[str, type[BaseEstimator]] = {
+    "constant": ConstantPrior,
+    "video": VideoPrior,
+    "video_time": VideoTimePrior,
+    "ridge": RidgeRegressor,
+    "huber": HuberRegressor,
+    "bandpower": SignalModel,
+    "fusion": ResidualFusion,
+}
+
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+
+_FORMAT = 1
+_MOST_DESCRIPTION_BYTES = 2**24
+_MOST_WEIGHT_BYTES = 2**31
+_REMEDY = "fit the model again, or copy the whole folder once more"
+
+
+def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -> None:
+    """Write a fitted model; equal models give equal bytes.
+
+    Each file is put in place whole. ``model.json`` names the digest of
+    ``weights.safetensors``, so that a pair that does not belong together is refused.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted object of one of the classes in `MODELS`.
+    folder : Path
+        Where ``model.json`` and ``weights.safetensors`` go; made if absent.
+    card : mapping
+        What stands beside the model, as JSON can hold it; ``terms``, the terms of the
+        training data, must be in it.
+
+    Raises
+    ------
+    InputError
+        If the class is not known, the model is not fitted, or the card has no terms
+        or cannot be kept as JSON.
+    SpaceError
+        If the files cannot be written.
+    """
+    from safetensors.numpy import save
+
+    if not isinstance(card.get("terms"), str):
+        raise InputError("the card of a model must state the `terms` of its data")
+    tensors: dict[str, np.ndarray] = {}
+    contains: set[str] = set()
+    spec = _described(model, "", tensors, contains)
+    weights = save(tensors)
+    description = sealed(
+        {
+            "format": _FORMAT,
+            "model": spec,
+            "contains": sorted(contains),
+            "terms": card["terms"],
+            "card": dict(card),
+            "weights": {
+                "sha256": hashlib.sha256(weights).hexdigest(),
+                "n_bytes": len(weights),
+            },
+        }
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / WEIGHTS, weights)
+        replace_file(folder / DESCRIPTION, description)
+    except OSError as error:
+        raise SpaceError(
+            f"{folder}: the model cannot be written ({error.strerror or error}); make "
+            "room or the folder writable, or choose another one"
+        ) from error
+
+
+def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
+    """Read a model and its card; files are parsed, never executed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `save_model` wrote to.
+
+    Returns
+    -------
+    estimator
+        The fitted model; it predicts as the one that was written, to the last bit.
+    dict
+        Its card.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, the class is not known, or a tensor is
+        missing, left over, or of the wrong precision or shape.
+    """
+    where = folder / DESCRIPTION
+    _require_size(where, _MOST_DESCRIPTION_BYTES)
+    description = read_sealed(where, remedy=_REMEDY)
+    if description.get("format") != _FORMAT:
+        raise mismatch(
+            where,
+            expected=f"format {_FORMAT}",
+            found=f"{description.get('format')!r}"[:40],
+            remedy="read it with the version of merps that wrote it",
+        )
+    try:
+        tensors = _read_weights(folder / WEIGHTS, description["weights"])
+        model = _rebuilt(description["model"], "", tensors)
+        card = dict(description["card"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise mismatch(
+            where,
+            expected="a model as merps writes it",
+            found=str(error)[:200] or type(error).__name__,
+            remedy=_REMEDY,
+        ) from error
+    if tensors:
+        raise mismatch(
+            folder / WEIGHTS,
+            expected="only tensors of this model",
+            found=f"also {sorted(tensors)[0][:80]!r}",
+            remedy=_REMEDY,
+        )
+    return model, card
+
+
+def _described(
+    model: Any, prefix: str, tensors: dict[str, np.ndarray], contains: set[str]
+) -> dict[str, Any]:
+    """Describe an estimator for JSON; its arrays go to `tensors`."""
+    name = next((key for key, kind in MODELS.items() if kind is type(model)), None)
+    if name is None:
+        raise InputError(
+            f"a {type(model).__name__} cannot be saved; known are {', '.join(MODELS)}"
+        )
+    contains.add(model.contains)
+    parameters = {
+        key: _described(value, f"{prefix}{key}.", tensors, contains)
+        if isinstance(value, BaseEstimator)
+        else _plain(value)
+        for key, value in model.get_params(deep=False).items()
+    }
+    fitted = {}
+    for key in _fitted_types(type(model)) if _is_fitted(model) else ():
+        value = getattr(model, key)
+        if isinstance(value, np.ndarray):
+            tensors[prefix + key] = np.asarray(value, order="C")
+        elif isinstance(value, BaseEstimator):
+            fitted[key] = _described(value, f"{prefix}{key}.", tensors, contains)
+        else:
+            fitted[key] = _plain(value)
+    if not prefix and not _is_fitted(model):
+        raise InputError(f"this {name} model is not fitted; fit it before saving")
+    return {"class": name, "parameters": parameters, "fitted": fitted}
+
+
+def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEstimator:
+    """Make the estimator that a description describes; takes its arrays."""
+    if set(spec) != {"class", "parameters", "fitted"} or spec["class"] not in MODELS:
+        raise ValueError(f"no class of merps: {str(spec.get('class'))[:40]!r}")
+    kind = MODELS[spec["class"]]
+    if set(spec["parameters"]) != set(kind().get_params(deep=False)):
+        raise ValueError(f"other parameters than {spec['class']} has")
+    model = kind(
+        **{
+            key: _rebuilt(value, f"{prefix}{key}.", tensors)
+            if isinstance(value, dict)
+            else _tupled(value)
+            for key, value in spec["parameters"].items()
+        }
+    )
+    types, is_template = _fitted_types(kind), bool(prefix) and not spec["fitted"]
+    if is_template and not any(prefix + key in tensors for key in types):
+        return model  # the parameter of another estimator, never fitted itself
+    values = {
+        key: _taken(key, hint, spec["fitted"], prefix, tensors)
+        for key, hint in types.items()
+    }
+    with jaxtyped("context"):  # axes of one name are of one length
+        for key, value in values.items():
+            if not isinstance(value, typing.get_origin(types[key]) or types[key]):
+                raise ValueError(f"{prefix + key} is of the wrong type or shape")
+            setattr(model, key, value)
+    left_over = set(spec["fitted"]) - set(types)
+    if left_over:
+        raise ValueError(f"unknown attribute {sorted(left_over)[0][:40]!r}")
+    model.check_state()
+    return model
+
+
+def _taken(
+    key: str,
+    hint: Any,
+    fitted: dict[str, Any],
+    prefix: str,
+    tensors: dict[str, np.ndarray],
+) -> Any:
+    """Take the value of one fitted attribute from where its type says it is."""
+    if issubclass(typing.get_origin(hint) or hint, tuple | int):
+        value = _tupled(fitted[key])
+        if isinstance(value, tuple) and not all(type(item) is str for item in value):
+            raise ValueError(f"{prefix + key} holds other things than names")
+        return value
+    if issubclass(hint, BaseEstimator):
+        value = _rebuilt(fitted[key], f"{prefix}{key}.", tensors)
+        if not _is_fitted(value):
+            raise ValueError(f"{prefix + key} is not fitted")
+        return value
+    if prefix + key not in tensors:
+        raise ValueError(f"tensor {prefix + key} is missing")
+    return tensors.pop(prefix + key)
+
+
+def _fitted_types(kind: type[BaseEstimator]) -> dict[str, Any]:
+    """Return the declared types of the attributes that fitting sets."""
+    hints = typing.get_type_hints(kind)
+    return {key: hint for key, hint in hints.items() if key.endswith("_")}
+
+
+def _is_fitted(model: BaseEstimator) -> bool:
+    """Tell whether fitting has set what it sets."""
+    return all(key in vars(model) for key in _fitted_types(type(model)))
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples and NumPy scalars into what JSON has."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _tupled(value: Any) -> Any:
+    """Turn the lists of JSON into tuples."""
+    if isinstance(value, list):
+        return tuple(_tupled(item) for item in value)
+    return value
+
+
+def _read_weights(path: Path, expected: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Read the tensors if the file is the one that was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    _require_size(path, _MOST_WEIGHT_BYTES)
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+        raise mismatch(
+            path,
+            expected=f"the file that {DESCRIPTION} names",
+            found="other content",
+            remedy=_REMEDY,
+        )
+    try:
+        return dict(load(data))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise mismatch(
+            path, expected="safetensors", found=str(error)[:200], remedy=_REMEDY
+        ) from error
+
+
+def _require_size(path: Path, most: int) -> None:
+    """Refuse a file that is missing or larger than any model."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if size > most or not path.is_file():
+        raise mismatch(
+            path,
+            expected=f"a file of at most {most >> 20} MB",
+            found=f"{size >> 20} MB" if path.is_file() else "no plain file",
+            remedy=_REMEDY,
+        )

@@ -1,0 +1,286 @@
+"""Linear regression from features with gaps, judged by the absolute error."""
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from merps.errors import InputError
+from merps.models.ridge_path import (
+    RidgePath,
+    column_moments,
+    inner_folds,
+    linear_predictions,
+    standardize,
+)
+
+#: From nearly unpenalized to so strong that only the median is left.
+ALPHAS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
+
+
+class RidgeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Fit a ridge regression whose penalty is chosen by held-out absolute error.
+
+    Columns are standardized by their training mean and standard deviation; a missing
+    number (NaN) then counts as 0, the mean. The slopes minimize
+
+        mean((y - b - z w)^2) + alpha |w|^2
+
+    so that a penalty means the same for any number of rows. Each target gets the
+    penalty with the smallest mean absolute error on held-out folds of `groups`; of
+    equals the strongest. Standardization uses all training rows and no target, and
+    is not repeated inside the folds. At last the intercept is moved to where the
+    median of the training residuals is zero: of all intercepts that one has the
+    smallest absolute error, and an infinite penalty leaves exactly the training
+    median.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+        Penalties to choose from.
+    n_folds : int
+        Number of folds to choose on; fewer where there are fewer groups.
+
+    Attributes
+    ----------
+    mean_, scale_ : ndarray of float64, shape (feature,)
+        What columns are standardized by.
+    coef_ : ndarray of float64, shape (feature,) or (target, feature)
+        Slopes per standardized column.
+    intercept_ : ndarray of float64, shape () or (target,)
+        Prediction at the mean of all columns.
+    alpha_ : ndarray of float64, shape () or (target,)
+        Chosen penalties.
+    inner_mae_ : ndarray of float64, shape () or (target,)
+        Their held-out absolute error.
+    """
+
+    contains: ClassVar[str] = "regression weights and moments of the training features"
+
+    mean_: Float64[np.ndarray, " feature"]
+    scale_: Float64[np.ndarray, " feature"]
+    coef_: Float64[np.ndarray, "*target feature"]
+    intercept_: Float64[np.ndarray, "*target"]
+    alpha_: Float64[np.ndarray, "*target"]
+    inner_mae_: Float64[np.ndarray, "*target"]
+    n_features_in_: int
+
+    def __init__(self, alphas=ALPHAS, n_folds=5):
+        self.alphas = alphas
+        self.n_folds = n_folds
+
+    def fit(self, X: object, y: object, groups: object = None) -> "RidgeRegressor":
+        """Choose the penalties and fit on all rows.
+
+        Parameters
+        ----------
+        X : array-like of float32 or float64, shape (sample, feature)
+            NaN means missing.
+        y : array-like of float, shape (sample,) or (sample, target)
+            Targets without NaN.
+        groups : array-like of shape (sample,), optional
+            Rows of one group are held out together; without groups, contiguous
+            blocks of rows are.
+
+        Returns
+        -------
+        RidgeRegressor
+            This estimator.
+
+        Raises
+        ------
+        InputError
+            If there is only one group, or a penalty is not positive.
+        """
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=(np.float64, np.float32),
+            multi_output=True,
+            y_numeric=True,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2,
+        )
+        targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
+        folds = inner_folds(
+            None if groups is None else np.asarray(groups),
+            n_samples=len(X),
+            n_folds=self.n_folds,
+        )
+        self.mean_, self.scale_ = column_moments(X)
+        path = RidgePath(standardize(X, self.mean_, self.scale_), folds, self.alphas)
+        error = _held_out_error(path, targets)
+        best, columns = error.argmin(axis=0), np.arange(targets.shape[1])
+        slopes = path.slopes(targets, held_out=None)[0][best, :, columns].T
+        slopes = self._refine(path, targets, slopes, path.alphas[best])
+        shape = y.shape[1:]
+        self.coef_ = np.ascontiguousarray(path.rotate_back(slopes).T)
+        self.coef_ = self.coef_.reshape(*shape, X.shape[1])
+        self.intercept_ = np.median(targets - path.fitted(slopes), axis=0)
+        self.intercept_ = self.intercept_.reshape(shape)
+        self.alpha_ = path.alphas[best].reshape(shape)
+        self.inner_mae_ = error[best, columns].reshape(shape)
+        return self
+
+    def predict(self, X: object) -> Float64[np.ndarray, "..."]:
+        """Predict each row.
+
+        Parameters
+        ----------
+        X : array-like of float, shape (sample, feature)
+            NaN means missing.
+
+        Returns
+        -------
+        ndarray of float64, shape (sample,) or (sample, target)
+            Predictions, with as many axes as the targets had.
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            dtype=(np.float64, np.float32),
+            ensure_all_finite="allow-nan",
+        )
+        slopes = self.coef_.reshape(-1, X.shape[1])
+        products = linear_predictions(X, self.mean_, self.scale_, slopes)
+        return products.reshape(len(X), *self.intercept_.shape) + self.intercept_
+
+    def check_state(self) -> None:
+        """Refuse attributes that do not fit each other.
+
+        Raises
+        ------
+        InputError
+            If the number of features is not that of the slopes.
+        """
+        if self.n_features_in_ != len(self.mean_):
+            raise InputError("n_features_in_ is not the number of slopes")
+
+    def _refine(
+        self,
+        path: RidgePath,
+        targets: Float64[np.ndarray, "sample target"],
+        slopes: Float64[np.ndarray, "feature target"],
+        alphas: Float64[np.ndarray, " target"],
+    ) -> Float64[np.ndarray, "feature target"]:
+        """Return the slopes as they are; a robust loss starts from them."""
+        return slopes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class HuberRegressor(RidgeRegressor):
+    """Fit a ridge regression in which far residuals pull with constant force.
+
+    The penalty is chosen by the least-squares path of `RidgeRegressor`. From its
+    slopes, iteratively reweighted least squares minimizes
+
+        mean(huber(y - b - z w)) + alpha |w|^2 / 2
+
+    where huber(r) is r^2 / 2 up to delta and grows linearly beyond; delta is 1.345
+    times the scale of the least-squares residuals, 1.4826 times their median
+    absolute deviation. The intercept is then moved as in `RidgeRegressor`.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+        Penalties to choose from.
+    n_folds : int
+        Number of folds to choose on; fewer where there are fewer groups.
+    max_iter : int
+        Largest number of reweighted fits.
+    tol : float
+        Stop once no slope moves by more than this share of the residuals' scale.
+
+    Attributes
+    ----------
+    mean_, scale_ : ndarray of float64, shape (feature,)
+        What columns are standardized by.
+    coef_ : ndarray of float64, shape (feature,) or (target, feature)
+        Slopes per standardized column.
+    intercept_ : ndarray of float64, shape () or (target,)
+        Prediction at the mean of all columns.
+    alpha_ : ndarray of float64, shape () or (target,)
+        Chosen penalties.
+    inner_mae_ : ndarray of float64, shape () or (target,)
+        Held-out absolute error of the least-squares path at them.
+    n_iter_ : int
+        Most reweighted fits that a target took.
+
+    References
+    ----------
+    P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical
+    Statistics 35, 1964.
+    """
+
+    n_iter_: int
+
+    def __init__(self, alphas=ALPHAS, n_folds=5, max_iter=10, tol=1e-3):
+        super().__init__(alphas, n_folds)
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _refine(
+        self,
+        path: RidgePath,
+        targets: Float64[np.ndarray, "sample target"],
+        slopes: Float64[np.ndarray, "feature target"],
+        alphas: Float64[np.ndarray, " target"],
+    ) -> Float64[np.ndarray, "feature target"]:
+        """Reweight one target after the other."""
+        refined, counts = np.empty_like(slopes), [1]
+        for k, alpha in enumerate(alphas):
+            refined[:, k], count = _huber_slopes(
+                path, targets[:, k], slopes[:, k], alpha, self.max_iter, self.tol
+            )
+            counts.append(count)
+        self.n_iter_ = max(counts)
+        return refined
+
+
+def _held_out_error(
+    path: RidgePath, targets: Float64[np.ndarray, "sample target"]
+) -> Float64[np.ndarray, "alpha target"]:
+    """Measure the held-out absolute error of every penalty."""
+    everywhere = np.arange(len(targets))
+    total = np.zeros((len(path.alphas), targets.shape[1]))
+    for fold in range(path.n_folds):
+        slopes, center = path.slopes(targets, held_out=fold)
+        residuals = targets - path.products(slopes, center, everywhere)
+        test = path.folds == fold
+        location = np.median(residuals[:, ~test], axis=1, keepdims=True)
+        total += np.abs(residuals[:, test] - location).sum(axis=1)
+    return total / len(targets)
+
+
+def _huber_slopes(
+    path: RidgePath,
+    target: Float64[np.ndarray, " sample"],
+    slopes: Float64[np.ndarray, " feature"],
+    alpha: float,
+    max_iter: int,
+    tol: float,
+) -> tuple[Float64[np.ndarray, " feature"], int]:
+    """Minimize the penalized Huber loss from a warm start, at a fixed scale."""
+    residuals = target - path.fitted(slopes[:, None])[:, 0]
+    residuals -= np.median(residuals)
+    scale = 1.4826 * np.median(np.abs(residuals))
+    delta = 1.345 * scale
+    if delta == 0:  # half of the rows are met exactly: none can be called far
+        return slopes, 1
+    moved, count = np.inf, 0
+    while count < max_iter and moved > tol * scale:
+        weight = delta / np.maximum(np.abs(residuals), delta)
+        previous = slopes
+        slopes, location = path.weighted_slopes(target, weight, alpha=alpha)
+        residuals = target - path.fitted(slopes[:, None])[:, 0] - location
+        moved, count = np.abs(slopes - previous).max(), count + 1
+    return slopes, count

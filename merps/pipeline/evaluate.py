@@ -1,0 +1,228 @@
+"""Scores of models on people and videos that they were not fitted on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from merps.config import Config
+from merps.engine import Progress, Silence
+from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
+from merps.evaluation.uncertainty import Interval, bootstrap_people
+from merps.models.rows import labeled
+from merps.pipeline.features import extract_samples
+from merps.pipeline.models import SIGNAL_MODELS, make_model, open_store
+from merps.pipeline.runs import describe_data, prepare_run, write_run
+from merps.predictions import write_predictions
+from merps.samples import Samples
+from merps.scores import finalize
+from merps.splits import MER_PS_EMOTIONS, folds
+from merps.store import Store
+from merps.store.files import writing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several models under several protocols.
+
+    Parameters
+    ----------
+    samples : Samples
+        The labeled seconds.
+    results : tuple of ProtocolResult
+        Predictions by protocol and model.
+    scores : dict
+        Metrics by protocol and model, pooled over samples.
+    trial_scores : dict
+        The same metrics averaged over trials.
+    intervals : dict
+        95 % intervals of `scores`, by bootstrap over people.
+    transductive : tuple of str
+        What a step took from a test person's unlabeled recordings.
+    """
+
+    samples: Samples = field(repr=False)
+    results: tuple[ProtocolResult, ...] = field(repr=False)
+    scores: dict[str, dict[str, dict[str, float]]]
+    trial_scores: dict[str, dict[str, dict[str, float]]] = field(repr=False)
+    intervals: dict[str, dict[str, dict[str, Interval]]] = field(repr=False)
+    transductive: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object that ``merps evaluate --json`` prints."""
+        return {"protocols": self.scores}
+
+
+def evaluate_model(
+    store: Path | str,
+    run: Path | str | None = None,
+    *,
+    models: Sequence[str] = SIGNAL_MODELS,
+    protocols: Sequence[str] | None = None,
+    config: Config | None = None,
+    jobs: int = 2,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score models on people and videos that they were not fitted on.
+
+    The signal-free rungs `constant`, `video` and `video_time` are always there too.
+
+    Parameters
+    ----------
+    store : Path
+        Preprocessed people with labels.
+    run : Path, optional
+        Folder for predictions, metrics and the run card; nothing is written if absent.
+    models : sequence of str
+        Some of `MODELS`.
+    protocols : sequence of str, optional
+        Some of people, videos, both and within; as configured if absent.
+    config : Config, optional
+        Options; the defaults if absent.
+    jobs : int
+        People and folds at once; changes nothing in the result.
+    progress : Progress, optional
+        Told of each person whose features are there, and of each fold.
+
+    Returns
+    -------
+    Evaluation
+        Scores and predictions.
+
+    Raises
+    ------
+    InputError
+        If labels are missing, or there are too few people or videos.
+    """
+    opened, config = open_store(store, config)
+    progress = progress or Silence()
+    makers = {
+        name: partial(make_model, name, config.model)
+        for name in models
+        if name not in RUNGS
+    }
+    for make in makers.values():
+        make()  # an unknown name is told before the work starts
+    protocols = tuple(protocols or config.evaluate.protocols)
+    seed = config.evaluate.seed
+    emotions = None if opened.source == "unlisted" else MER_PS_EMOTIONS
+    if run is not None:
+        prepare_run(Path(run), "evaluate")
+    samples = extract_samples(opened, config=config, jobs=jobs, progress=progress)
+    samples = labeled(samples)
+    n_folds = sum(
+        len(folds(p, samples.people, samples.stimuli, seed=seed, emotions=emotions))
+        for p in protocols
+    )
+    progress.expect(len(opened.people) + n_folds)
+    results = evaluate(
+        samples,
+        makers,
+        protocols,
+        seed=seed,
+        jobs=jobs,
+        emotions=emotions,
+        on_fold=lambda protocol, fold: progress.done(f"{protocol}, {fold}"),
+    )
+    evaluation = Evaluation(
+        samples=samples,
+        results=tuple(results),
+        scores={r.protocol: r.scores(samples) for r in results},
+        trial_scores={r.protocol: r.trial_scores(samples) for r in results},
+        intervals={r.protocol: _intervals(r, samples, config) for r in results},
+        transductive=transductive_steps(config),
+    )
+    if run is not None:
+        _write_evaluation(Path(run), evaluation, opened, config)
+    return evaluation
+
+
+def transductive_steps(config: Config) -> tuple[str, ...]:
+    """Say what the features take from a test person's unlabeled recordings.
+
+    Parameters
+    ----------
+    config : Config
+        Every option.
+
+    Returns
+    -------
+    tuple of str
+        One sentence a step; none if there is no such step.
+    """
+    told = {
+        "person_rest": "{} features are relative to all rests of the same person",
+        "person": "{} features are standardized over all recordings of the person",
+    }
+    chosen = (
+        ("EEG", config.features.reference),
+        ("fNIRS", config.features.fnirs_reference),
+    )
+    return tuple(told[how].format(name) for name, how in chosen if how in told)
+
+
+def _intervals(
+    result: ProtocolResult, samples: Samples, config: Config
+) -> dict[str, dict[str, Interval]]:
+    """Return 95 % intervals of every metric by model; none for a single person."""
+    if len(set(samples.people)) < 2 or config.evaluate.bootstrap == 0:
+        return {}
+    return {
+        name: bootstrap_people(
+            predictions,
+            samples.require_targets(),
+            samples.people,
+            n_resamples=config.evaluate.bootstrap,
+            seed=config.evaluate.seed,
+        )
+        for name, predictions in result.predictions.items()
+    }
+
+
+def _write_evaluation(
+    run: Path, evaluation: Evaluation, store: Store, config: Config
+) -> None:
+    """Write what was found, and how."""
+    lines = []
+    for result in evaluation.results:
+        folder = run / "predictions" / result.protocol
+        with writing(folder, needed_bytes=0):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, predictions in result.predictions.items():
+            line = {
+                "protocol": result.protocol,
+                "model": name,
+                **evaluation.scores[result.protocol][name],
+                "per_trial": evaluation.trial_scores[result.protocol][name],
+                "interval": {
+                    metric: [interval.low, interval.high]
+                    for metric, interval in evaluation.intervals[result.protocol]
+                    .get(name, {})
+                    .items()
+                },
+            }
+            lines.append(json.dumps(line))
+            write_predictions(
+                folder / f"{name}.csv", evaluation.samples.ids, finalize(predictions)
+            )
+    write_run(
+        run,
+        "evaluate",
+        config,
+        data=describe_data(store, store.people),
+        files={"metrics.jsonl": "\n".join(lines) + "\n"},
+        facts={
+            "models": list(evaluation.results[0].predictions),
+            "transductive": list(evaluation.transductive),
+            "folds": {
+                result.protocol: {
+                    "sha256": result.manifest_sha256,
+                    "folds": result.manifest,
+                    "facts": result.facts,
+                }
+                for result in evaluation.results
+            },
+        },
+    )

@@ -1,0 +1,230 @@
+"""From features to a fitted model in a run folder."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merps.config import Config, ModelConfig, PreprocessConfig
+from merps.engine import Progress
+from merps.errors import InputError
+from merps.evaluation.protocol import RUNGS
+from merps.models.fusion import ResidualFusion
+from merps.models.persistence import save_model
+from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.rows import labeled
+from merps.models.signals import SignalModel
+from merps.pipeline.features import extract_samples
+from merps.pipeline.runs import describe_data, prepare_run, write_run
+from merps.store import Store
+
+logger = logging.getLogger(__name__)
+
+#: Models that learn from signals, in the order of tables.
+SIGNAL_MODELS = ("bandpower", "fusion")
+#: Every model by name.
+MODELS = (*RUNGS, *SIGNAL_MODELS)
+
+_REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
+_EVAL_ONLY = "fitted on people who are meant for evaluation only"
+_FACTS = ("gain_", "alpha_", "inner_mae_", "prior_inner_mae_")
+
+
+def make_model(name: str, config: ModelConfig | None = None) -> Any:
+    """Make an unfitted model.
+
+    Parameters
+    ----------
+    name : str
+        One of `MODELS`.
+    config : ModelConfig, optional
+        Options; the defaults if absent.
+
+    Returns
+    -------
+    estimator
+        With ``fit(samples)`` and ``predict(samples)``.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    config = config or ModelConfig()
+    if name in RUNGS:
+        return RUNGS[name]()
+    shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
+    if name == "bandpower":
+        return SignalModel(_REGRESSORS[config.regressor](**shared))
+    if name == "fusion":
+        return ResidualFusion(gains=config.gains, **shared)
+    raise InputError(f"no model {name!r}; there are {', '.join(MODELS)}")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model and what it has learned from.
+
+    Parameters
+    ----------
+    model : estimator
+        The model.
+    people : tuple of str
+        Whose data it has seen.
+    facts : dict
+        Gains, penalties and inner errors, where the model has them.
+    """
+
+    model: Any
+    people: tuple[str, ...]
+    facts: dict[str, list[float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object that ``merps fit --json`` prints."""
+        return {"people": len(self.people), "facts": self.facts}
+
+
+def fit_model(
+    store: Path | str,
+    run: Path | str,
+    *,
+    model: str = "fusion",
+    config: Config | None = None,
+    hold_out: Sequence[str] = (),
+    allow_eval_only: bool = False,
+    jobs: int = 2,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit one model on the people of a store and write it to a run folder.
+
+    Parameters
+    ----------
+    store : Path
+        Preprocessed people.
+    run : Path
+        Folder for ``model.json``, ``weights.safetensors``, ``config.yaml`` and the
+        run card.
+    model : str
+        One of `MODELS`.
+    config : Config, optional
+        Options; the defaults if absent. How signals were preprocessed is taken from
+        the store.
+    hold_out : sequence of str
+        People whose data must not be touched.
+    allow_eval_only : bool
+        Fit on people who are meant for evaluation only; said on the card ever after.
+    jobs : int
+        People whose features are computed at once.
+    progress : Progress, optional
+        Told of each person whose features are there.
+
+    Returns
+    -------
+    Fitted
+        The model.
+
+    Raises
+    ------
+    InputError
+        If the data are for evaluation only, people are unknown, or labels are missing.
+    """
+    opened, config = open_store(store, config)
+    unknown = sorted(set(hold_out) - set(opened.people))
+    if unknown:
+        raise InputError(
+            f"--hold-out names {', '.join(unknown)}, but {opened.path} has "
+            f"{', '.join(opened.people)}"
+        )
+    _require_role(opened, allow_eval_only)
+    estimator = make_model(model, config.model)
+    prepare_run(Path(run), "fit")
+    people = tuple(name for name in opened.people if name not in set(hold_out))
+    samples = labeled(
+        extract_samples(
+            opened, config=config, people=people, jobs=jobs, progress=progress
+        )
+    )
+    estimator.fit(samples)
+    data = describe_data(opened, people)
+    card = {
+        "name": model,
+        "terms": opened.terms,
+        "data": data,
+        "features": config.features.model_dump(mode="json"),
+    }
+    if opened.role == "eval-only":
+        card["warning"] = _EVAL_ONLY
+    save_model(estimator, Path(run), card=card)
+    facts = _facts(estimator)
+    line = json.dumps({"model": model, "n_samples": len(samples), **facts}) + "\n"
+    write_run(
+        Path(run),
+        "fit",
+        config,
+        data=data,
+        files={"metrics.jsonl": line},
+        facts={
+            "model": model,
+            "held_out": sorted(hold_out),
+            **({"warning": _EVAL_ONLY} if opened.role == "eval-only" else {}),
+        },
+    )
+    return Fitted(estimator, people, facts)
+
+
+def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]:
+    """Open a store; what was done to its signals wins over the configuration.
+
+    Parameters
+    ----------
+    store : Path
+        Its folder.
+    config : Config, optional
+        Options; the defaults if absent.
+
+    Returns
+    -------
+    tuple of (Store, Config)
+        The store, and the options with those that the store was made with.
+
+    Raises
+    ------
+    InputError
+        If nobody is in the store.
+    """
+    opened = Store.open(Path(store))
+    if not opened.people:
+        raise InputError(f"{store}: nobody is in the store; run merps preprocess again")
+    made = PreprocessConfig.model_validate_json(json.dumps(opened.config))
+    config = config or Config()
+    if config.preprocess not in (made, PreprocessConfig()):
+        logger.warning(
+            "%s was preprocessed with other options than the configuration asks for; "
+            "the store's options are used",
+            store,
+        )
+    return opened, config.model_copy(update={"preprocess": made})
+
+
+def _require_role(store: Store, allow_eval_only: bool) -> None:
+    """Refuse to learn from people who are meant for evaluation."""
+    if store.role == "eval-only" and not allow_eval_only:
+        raise InputError(
+            f"{store.path}: these people are for evaluation only ({store.source}); fit "
+            "on the training release, or pass --allow-eval-only, which the run card "
+            "and every report on this model will say"
+        )
+
+
+def _facts(estimator: Any) -> dict[str, list[float]]:
+    """Return what a model has chosen for itself, where it has."""
+    found = {name: getattr(estimator, name, None) for name in _FACTS}
+    return {
+        name.rstrip("_"): np.asarray(value).tolist()
+        for name, value in found.items()
+        if value is not None
+    }

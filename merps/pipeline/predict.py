@@ -1,0 +1,157 @@
+"""Predictions for a folder of recordings, every id answered."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merps.datasets.mer_ps import open_dataset
+from merps.engine import Progress
+from merps.errors import InputError
+from merps.models.persistence import load_model
+from merps.models.rows import has_features
+from merps.pipeline.features import align_features, extract_samples
+from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
+from merps.pipeline.runs import read_card, run_config
+from merps.predictions import write_predictions
+from merps.samples import Samples, parse_sample_id
+from merps.scores import finalize
+from merps.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What `predict_dataset` wrote.
+
+    Parameters
+    ----------
+    ids : tuple of str
+        Sample ids, in the order of the file.
+    values : ndarray of int64, shape (sample, 2)
+        Valence and arousal, 1..255.
+    without_signals : int
+        Number of samples answered without any signal.
+    preprocessed : Preprocessed
+        Who was preprocessed, and who failed.
+    """
+
+    ids: tuple[str, ...] = field(repr=False)
+    values: np.ndarray = field(repr=False)
+    without_signals: int
+    preprocessed: Preprocessed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object that ``merps predict --json`` prints."""
+        return {
+            "samples": len(self.ids),
+            "without_signals": self.without_signals,
+            "failed": self.preprocessed.as_dict()["failed"],
+        }
+
+
+def predict_dataset(
+    run: Path | str,
+    data: Path | str,
+    out: Path | str,
+    *,
+    store: Path | str | None = None,
+    jobs: int = 2,
+    progress: Progress | None = None,
+) -> Predicted:
+    """Predict every second of a folder of recordings with a fitted model.
+
+    The ids of ``sample_ids.csv`` are answered, each once and in that order; without
+    it, each second of each recording. A second whose signals are missing gets what the
+    model says without signals.
+
+    Parameters
+    ----------
+    run : Path
+        Folder that `fit_model` wrote.
+    data : Path
+        Folder in the layout of MER-PS, with or without labels.
+    out : Path
+        The ``predictions.csv`` to write.
+    store : Path, optional
+        Keep the preprocessed signals here; else they are deleted afterwards.
+    jobs : int
+        People at once.
+    progress : Progress, optional
+        Told of each person.
+
+    Returns
+    -------
+    Predicted
+        Ids and values as written.
+
+    Raises
+    ------
+    InputError
+        If the run is no fitted model.
+    DataError
+        If there is nothing to predict, or files are damaged.
+    """
+    run, out = Path(run), Path(out)
+    if read_card(run)["kind"] != "fit":
+        raise InputError(
+            f"{run} is an evaluation and holds no model; make one with: merps fit "
+            "STORE --out RUN"
+        )
+    model, _ = load_model(run)
+    config = run_config(run)
+    ids = open_dataset(Path(data)).sample_ids()
+    with _store_folder(store) as folder:
+        preprocessed = preprocess_dataset(
+            data,
+            folder,
+            config=config,
+            jobs=jobs,
+            progress=progress,
+        )
+        opened = Store.open(folder)
+        samples = extract_samples(opened, config=config, jobs=jobs)
+    names = getattr(model, "feature_names_", ())
+    samples = align_features(samples, names)
+    if ids is not None:
+        samples = _asked(samples, ids)
+    values = finalize(model.predict(samples))
+    write_predictions(out, samples.ids, values)
+    return Predicted(
+        ids=tuple(samples.ids),
+        values=values,
+        without_signals=int(np.sum(~has_features(samples))),
+        preprocessed=preprocessed,
+    )
+
+
+@contextmanager
+def _store_folder(store: Path | str | None) -> Iterator[Path]:
+    """Yield the folder to preprocess into; a private one is removed afterwards."""
+    if store is not None:
+        yield Path(store)
+        return
+    with tempfile.TemporaryDirectory(prefix="merps-predict-") as folder:
+        yield Path(folder) / "store"
+
+
+def _asked(samples: Samples, ids: list[str]) -> Samples:
+    """Return one row per id, without features where there are no signals."""
+    row = {name: k for k, name in enumerate(samples.ids)}
+    parts = [parse_sample_id(text) for text in ids]
+    features = np.full((len(ids), samples.features.shape[1]), np.nan, np.float32)
+    there = [k for k, text in enumerate(ids) if text in row]
+    features[there] = samples.features[[row[ids[k]] for k in there]]
+    return Samples(
+        people=np.array([person for person, _, _ in parts]),
+        stimuli=np.array([stimulus for _, stimulus, _ in parts]),
+        seconds=np.array([second for _, _, second in parts]),
+        features=features,
+        feature_names=samples.feature_names,
+    )

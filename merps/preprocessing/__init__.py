@@ -1,0 +1,1 @@
+"""Stages on arrays between a recording and the store."""

@@ -1,0 +1,1 @@
+"""Readers of file formats: one file in, arrays and facts out."""

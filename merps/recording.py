@@ -1,0 +1,197 @@
+"""The records that carry a signal and the facts that give its numbers a meaning."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from merps.errors import InputError
+from merps.shapes import Signal, Targets
+
+Quantity: TypeAlias = Literal[
+    "voltage", "intensity", "optical density", "absorbance", "concentration"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A named moment or span of a recording, in seconds on its time axis."""
+
+    onset_s: float
+    duration_s: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A signal with the facts that give its numbers a meaning.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (channel, time) or (kind, channel, time)
+        NaN marks what is missing, nothing else.
+    rate_hz : float
+        Sampling rate in hertz.
+    start_s : float
+        Time of the first sample in seconds after stimulus onset.
+    channels : tuple of str
+        One name per channel.
+    quantity, unit : str or tuple of str
+        What the numbers are; one each, or one per kind.
+    kinds : tuple of str
+        Names along the first axis of a three-axis signal, such as HbO and HbR.
+    mask : ndarray of bool, shape (channel,), optional
+        True where a channel is missing as a whole.
+    positions : ndarray, shape (channel, 3), optional
+        Where the channels are, in meters.
+    annotations : tuple of Annotation
+        Moments named by the source.
+
+    Raises
+    ------
+    InputError
+        If names and axes disagree.
+    """
+
+    signal: Signal
+    rate_hz: float
+    start_s: float
+    channels: tuple[str, ...]
+    quantity: Quantity | tuple[Quantity, ...]
+    unit: str | tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    mask: Bool[np.ndarray, " channel"] | None = None
+    positions: Float[np.ndarray, "channel 3"] | None = None
+    annotations: tuple[Annotation, ...] = ()
+
+    def __post_init__(self) -> None:
+        n_channels = self.signal.shape[-2]
+        if len(self.channels) != n_channels:
+            raise InputError(
+                f"{len(self.channels)} channel names for {n_channels} channels"
+            )
+        n_kinds = self.signal.shape[0] if self.signal.ndim == 3 else 0
+        if len(self.kinds) != n_kinds:
+            raise InputError(f"{len(self.kinds)} kind names for {n_kinds} kinds")
+        if not self.rate_hz > 0:
+            raise InputError(f"rate_hz must be positive, got {self.rate_hz:g}")
+
+    @property
+    def n_times(self) -> int:
+        """Number of samples along the time axis."""
+        return self.signal.shape[-1]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, counting each sample for one sampling interval."""
+        return self.n_times / self.rate_hz
+
+    @property
+    def times_s(self) -> Float[np.ndarray, " time"]:
+        """Time of each sample in seconds after stimulus onset."""
+        return self.start_s + np.arange(self.n_times) / self.rate_hz
+
+    def with_signal(
+        self,
+        signal: Signal,
+        *,
+        rate_hz: float | None = None,
+        start_s: float | None = None,
+    ) -> "Recording":
+        """Return this record around another signal of the same channels.
+
+        Parameters
+        ----------
+        signal : ndarray, shape (channel, time) or (kind, channel, time)
+            The new signal.
+        rate_hz, start_s : float, optional
+            Its rate and start where they changed.
+
+        Returns
+        -------
+        Recording
+            A new record.
+        """
+        return replace(
+            self,
+            signal=signal,
+            rate_hz=self.rate_hz if rate_hz is None else rate_hz,
+            start_s=self.start_s if start_s is None else start_s,
+        )
+
+    def require(self, quantity: Quantity) -> "Recording":
+        """Return this recording, or say which quantity it holds instead.
+
+        Parameters
+        ----------
+        quantity : str
+            What the caller needs the numbers to be.
+
+        Returns
+        -------
+        Recording
+            This same record.
+
+        Raises
+        ------
+        InputError
+            If the numbers are something else.
+        """
+        if self.quantity != quantity:
+            raise InputError(f"expected {quantity}, got {self.quantity}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Rest before a stimulus; either modality may be absent."""
+
+    eeg: Recording | None = None
+    fnirs: Recording | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Named measures of each channel of one signal, taken before any filter.
+
+    Parameters
+    ----------
+    measures : tuple of str
+        Names of the columns.
+    values : ndarray of float32, shape (*kind, channel, measure)
+        NaN where a measure cannot be taken.
+    """
+
+    measures: tuple[str, ...]
+    values: Float[np.ndarray, "*kind channel measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one person did during one stimulus; every part of it may be absent.
+
+    Parameters
+    ----------
+    person, stimulus : str
+        Names, such as ``test_1`` and ``V01``.
+    eeg, fnirs : Recording, optional
+        Signals at their own rates on one time axis, 0 s = stimulus onset.
+    baseline : Baseline
+        Rest before the stimulus.
+    targets : ndarray of float64, shape (time, 2), optional
+        Valence and arousal; row t covers the second [t, t + 1) after onset.
+    notes : tuple of str
+        What the reader or a stage found worth telling.
+    quality : dict of Quality
+        Quality tables by modality, ``eeg`` and ``fnirs``.
+    """
+
+    person: str
+    stimulus: str
+    eeg: Recording | None = None
+    fnirs: Recording | None = None
+    baseline: Baseline = field(default_factory=Baseline)
+    targets: Targets | None = None
+    notes: tuple[str, ...] = ()
+    quality: dict[str, Quality] = field(default_factory=dict)

@@ -1,0 +1,153 @@
+"""Slow references, written from the definitions; they share no code with merps."""
+
+import numpy as np
+
+
+def fill_gaps(x_t):
+    out = list(x_t)
+    known = [t for t, value in enumerate(x_t) if value == value]
+    for t in range(len(out)):
+        if not known:
+            out[t] = 0.0
+        elif t not in known:
+            before = [k for k in known if k < t]
+            after = [k for k in known if k > t]
+            if before and after:
+                a, b = before[-1], after[0]
+                out[t] = x_t[a] + (x_t[b] - x_t[a]) * (t - a) / (b - a)
+            else:
+                out[t] = x_t[before[-1]] if before else x_t[after[0]]
+    return np.array(out)
+
+
+def missing_share(x_t):
+    return sum(1 for value in x_t if value != value) / len(x_t)
+
+
+def window_ranges(x_t, length):
+    ranges = []
+    for first in range(0, len(x_t) - length + 1, length):
+        known = [v for v in x_t[first : first + length] if v == v]
+        if len(known) >= length / 2:
+            ranges.append(max(known) - min(known))
+    return ranges
+
+
+def clipped_share(x_t):
+    known = [v for v in x_t if v == v]
+    extremes = (min(known), max(known))
+    clipped = 0
+    for t, value in enumerate(x_t):
+        if value in extremes:
+            first = last = t
+            while first > 0 and x_t[first - 1] == value:
+                first -= 1
+            while last + 1 < len(x_t) and x_t[last + 1] == value:
+                last += 1
+            clipped += last - first + 1 >= 3
+    return clipped / len(known)
+
+
+def resample(x_t, taps, up, down):
+    """Insert zeros, convolve at the high rate around each sample kept."""
+    half = len(taps) // 2
+    n_pad = half // up + 1
+    ends = x_t[0], x_t[-1]
+    before = [2 * ends[0] - x_t[k] for k in range(n_pad, 0, -1)]
+    after = [2 * ends[1] - x_t[-1 - k] for k in range(1, n_pad + 1)]
+    padded = np.concatenate([before, x_t, after])
+    fine = np.zeros(len(padded) * up)
+    fine[::up] = padded
+    out = []
+    for centre in range(n_pad * up, (n_pad + len(x_t)) * up, down):
+        span = fine[max(centre - half, 0) : centre + half + 1]
+        out.append(sum(taps[-len(span) :] * span))
+    return np.array(out)
+
+
+def gather_windows(signal, starts, length):
+    pad = length + signal.shape[-1] + int(max(abs(s) for s in starts))
+    spread = [(0, 0)] * (signal.ndim - 1) + [(pad, pad)]
+    padded = np.pad(signal, spread, mode="symmetric")
+    return np.stack([padded[..., pad + s : pad + s + length] for s in starts])
+
+
+def band_power(x_t, rate_hz, low_hz, high_hz):
+    """Sum the one-sided direct Fourier transform over ``[low, high)``."""
+    n = len(x_t)
+    taper = [np.sin(np.pi * t / n) ** 2 for t in range(n)]
+    mean = sum(x_t) / n
+    total = 0.0
+    for k in range(n // 2 + 1):
+        if low_hz <= k * rate_hz / n < high_hz:
+            terms = (
+                taper[t] * (x_t[t] - mean) * np.exp(-2j * np.pi * k * t / n)
+                for t in range(n)
+            )
+            sides = 1 if k == 0 or 2 * k == n else 2
+            total += sides * abs(sum(terms)) ** 2
+    return total / (n * sum(w**2 for w in taper))
+
+
+def summarize_hemodynamics(x_t, rate_hz):
+    times = [t / rate_hz for t in range(len(x_t))]
+    slope, _ = np.polyfit(times, x_t, 1)
+    mean = sum(x_t) / len(x_t)
+    return mean, slope, (sum((v - mean) ** 2 for v in x_t) / len(x_t)) ** 0.5
+
+
+def smooth_in_time(values, trials, seconds, width_s):
+    out = np.full(values.shape, np.nan)
+    for row in range(len(values)):
+        near = (trials == trials[row]) & (2 * abs(seconds - seconds[row]) <= width_s)
+        for column in range(values.shape[1]):
+            known = [v for v in values[near, column] if v == v]
+            if known:
+                out[row, column] = sum(known) / len(known)
+    return out
+
+
+def score(predictions, targets):
+    """The official rule, one sample after the other."""
+    final = [[min(max(round(v), 1), 255) for v in row] for row in predictions]
+    out, mse = {}, []
+    for column, name in enumerate(("valence", "arousal")):
+        p = [float(row[column]) for row in final]
+        t = [float(row[column]) for row in targets]
+        n = len(p)
+        mean_p, mean_t = sum(p) / n, sum(t) / n
+        var_p = sum((v - mean_p) ** 2 for v in p) / n
+        var_t = sum((v - mean_t) ** 2 for v in t) / n
+        cov = sum((a - mean_p) * (b - mean_t) for a, b in zip(p, t, strict=True)) / n
+        flat = len(set(p)) == 1 or len(set(t)) == 1
+        bottom = var_p + var_t + (mean_p - mean_t) ** 2
+        out[f"ccc_{name}"] = 0.0 if flat else 2 * cov / bottom
+        out[f"pearson_{name}"] = 0.0 if flat else cov / (var_p * var_t) ** 0.5
+        out[f"mae_{name}"] = sum(abs(a - b) for a, b in zip(p, t, strict=True)) / n
+        mse.append(sum((a - b) ** 2 for a, b in zip(p, t, strict=True)) / n)
+    for name in ("mae", "ccc", "pearson"):
+        out[name] = (out[f"{name}_valence"] + out[f"{name}_arousal"]) / 2
+    out["mse"] = sum(mse) / 2
+    out["rmse"] = out["mse"] ** 0.5
+    return out
+
+
+def video_time_course(seconds, targets, smoothing_s):
+    """Median of each second, then the mean over the seconds around it."""
+    last = int(max(seconds))
+    medians = [np.median(targets[seconds == s], axis=0) for s in range(last + 1)]
+    radius = smoothing_s // 2
+    return np.array(
+        [
+            np.mean(medians[max(0, s - radius) : s + radius + 1], axis=0)
+            for s in range(last + 1)
+        ]
+    )
+
+
+def ridge(z, y, alpha):
+    """Minimize mean((y - b - z w)^2) + alpha |w|^2 through one stacked problem."""
+    n, p = z.shape
+    design = np.vstack([np.c_[z, np.ones(n)] / n**0.5, np.eye(p, p + 1) * alpha**0.5])
+    solution = np.linalg.lstsq(design, np.r_[y / n**0.5, np.zeros(p)], rcond=None)[0]
+    return solution[:-1], solution[-1]

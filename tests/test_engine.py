@@ -1,0 +1,265 @@
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from merps.engine import run_tasks
+from merps.errors import DataError, InputError, SpaceError
+
+JOBS = [1, 2, 3]
+
+
+def interrupt_self():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_outcomes_come_in_task_order(jobs):
+    def slow_first(task):
+        time.sleep(0.05 if task == 0 else 0)
+        return task * task
+
+    outcomes = list(run_tasks(slow_first, range(8), jobs=jobs))
+    assert [o.task for o in outcomes] == list(range(8))
+    assert [o.value for o in outcomes] == [n * n for n in range(8)]
+    assert all(o.error is None for o in outcomes)
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_no_tasks_give_no_outcomes(jobs):
+    assert list(run_tasks(str, [], jobs=jobs)) == []
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_jobs_run_at_a_time_and_no_more(jobs):
+    lock, meet = threading.Lock(), threading.Barrier(jobs)
+    running, most = 0, 0
+
+    def count(_):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        meet.wait(timeout=5)  # only passes if `jobs` tasks run at once
+        with lock:
+            running -= 1
+
+    list(run_tasks(count, range(4 * jobs), jobs=jobs))
+    assert most == jobs
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_an_outcome_is_yielded_before_later_tasks_are_done(jobs):
+    done = threading.Event()
+
+    def wait_for_consumer(task):
+        if task == 1:
+            assert done.wait(timeout=5)
+        return task
+
+    for outcome in run_tasks(wait_for_consumer, range(2), jobs=jobs):
+        assert outcome.value == outcome.task
+        done.set()
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_errors_of_merps_are_carried(jobs):
+    def fail_on_odd(task):
+        if task % 2:
+            raise DataError(f"file {task} is cut")
+        return task
+
+    outcomes = list(run_tasks(fail_on_odd, range(5), jobs=jobs))
+    assert [o.value for o in outcomes] == [0, None, 2, None, 4]
+    assert str(outcomes[3].error) == "file 3 is cut"
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_a_lack_of_memory_names_the_task(jobs):
+    def allocate(task):
+        return np.empty(2**62, np.uint8) if task == "test_2" else task
+
+    names = ["test_1", "test_2", "test_3"]
+    outcomes = list(run_tasks(allocate, names, jobs=jobs, describe=str.upper))
+    assert [o.value for o in outcomes] == ["test_1", None, "test_3"]
+    assert isinstance(outcomes[1].error, SpaceError)
+    assert "TEST_2: not enough memory" in str(outcomes[1].error)
+    assert ("fewer jobs" in str(outcomes[1].error)) == (jobs > 1)
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_a_carried_error_holds_no_arrays(jobs):
+    holders = []
+
+    class Big:
+        def __del__(self):
+            holders.append("freed")
+
+    def fail(_):
+        big = Big()
+        raise DataError(f"{type(big).__name__} was in use")
+
+    outcome = next(run_tasks(fail, [0], jobs=jobs))
+    assert holders == ["freed"]
+    assert outcome.error.__traceback__ is not None
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_other_errors_end_the_run(jobs):
+    started = []
+
+    def fail(task):
+        started.append(task)
+        if task == 1:
+            raise RuntimeError("a bug")
+        time.sleep(0.02)
+
+    outcomes = run_tasks(fail, range(50), jobs=jobs)
+    assert next(outcomes).task == 0
+    with pytest.raises(RuntimeError, match="a bug"):
+        next(outcomes)
+    n_started = len(started)
+    assert n_started < 50
+    time.sleep(0.1)
+    assert len(started) == n_started
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_leaving_early_finishes_what_runs_and_starts_nothing(jobs):
+    started, finished = [], []
+
+    def work(task):
+        started.append(task)
+        time.sleep(0.05)
+        finished.append(task)
+
+    outcomes = run_tasks(work, range(50), jobs=jobs)
+    next(outcomes)
+    outcomes.close()
+    assert sorted(finished) == sorted(started)
+    assert len(started) <= 2 * jobs
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_one_interrupt_finishes_what_runs(jobs):
+    started, finished, seen = [], [], []
+    running = threading.Barrier(jobs + (jobs > 1))
+
+    def work(task):
+        started.append(task)
+        if task < jobs:
+            running.wait(timeout=5)
+        if jobs == 1:
+            interrupt_self()
+        time.sleep(0.1)
+        finished.append(task)
+        return task
+
+    def press_once():
+        running.wait(timeout=5)
+        interrupt_self()
+
+    if jobs > 1:
+        threading.Thread(target=press_once).start()
+    with pytest.raises(KeyboardInterrupt):
+        seen.extend(o.value for o in run_tasks(work, range(50), jobs=jobs))
+    assert seen == sorted(started) == sorted(finished) == list(range(jobs))
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_an_interrupt_between_outcomes_loses_none(jobs):
+    seen, finished = [], []
+
+    def work(task):
+        time.sleep(0.02)
+        finished.append(task)
+        return task
+
+    def consume():
+        for outcome in run_tasks(work, range(50), jobs=jobs):
+            if outcome.task == 0:
+                interrupt_self()
+            seen.append(outcome.value)
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    assert seen == sorted(finished)
+    assert len(seen) < 50
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_two_interrupts_end_at_once(jobs, caplog):
+    release, waiting = threading.Event(), threading.Event()
+
+    def work(_):
+        waiting.set()
+        for _ in range(500):  # one long wait could start just after a signal came
+            if release.wait(timeout=0.01):
+                break
+
+    def press_twice():
+        waiting.wait(timeout=5)
+        interrupt_self()
+        while not caplog.records:  # two signals at once would count as one
+            time.sleep(0.01)
+        interrupt_self()
+
+    threading.Thread(target=press_twice).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(work, range(4), jobs=jobs))
+    assert time.monotonic() - start < 3
+    release.set()
+
+
+def test_the_handler_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    list(run_tasks(str, [1], jobs=1))
+    next(run_tasks(str, [1, 2], jobs=2))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_runs_outside_the_main_thread():
+    values = []
+
+    def run():
+        values.extend(o.value for o in run_tasks(str, [1, 2], jobs=2))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert values == ["1", "2"]
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_linear_algebra_has_one_thread_and_gets_its_own_back(jobs):
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def n_threads(_=None):
+        return {info["num_threads"] for info in threadpool_info()}
+
+    with threadpool_limits(2):
+        assert {2} == n_threads()
+        assert {
+            frozenset(o.value) for o in run_tasks(n_threads, range(6), jobs=jobs)
+        } == {frozenset({1})}
+        assert {2} == n_threads()
+
+
+def test_values_do_not_depend_on_jobs(rng):
+    data = rng.normal(size=(6, 300, 300)).astype(np.float32)
+
+    def solve(number):
+        gram = data[number] @ data[number].T + np.eye(300, dtype=np.float32)
+        return np.linalg.solve(gram, data[number]).tobytes()
+
+    runs = [[o.value for o in run_tasks(solve, range(6), jobs=j)] for j in JOBS]
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_jobs_are_checked_before_anything_runs():
+    with pytest.raises(InputError, match="jobs must be at least 1, got 0"):
+        run_tasks(str, [1], jobs=0)

@@ -1,0 +1,234 @@
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+from sklearn.pipeline import Pipeline
+from tables import make_samples, scrambled
+
+from merps.errors import DataError, InputError, SpaceError
+from merps.models.fusion import ResidualFusion
+from merps.models.persistence import (
+    DESCRIPTION,
+    MODELS,
+    WEIGHTS,
+    load_model,
+    save_model,
+)
+from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
+from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.signals import SignalModel
+from merps.splits import folds
+from merps.store.files import sealed
+
+CARD = {"terms": "CC BY-NC-SA 4.0", "people": ["test_1"], "seed": 7}
+EVERY = [
+    ConstantPrior(),
+    VideoPrior(),
+    VideoTimePrior(smoothing_s=3),
+    SignalModel(),
+    SignalModel(HuberRegressor(alphas=(1, 10.0), max_iter=3)),
+    ResidualFusion(n_folds=3),
+]
+every_model = pytest.mark.parametrize(
+    "model", EVERY, ids=["constant", "video", "video_time", "ridge", "huber", "fusion"]
+)
+
+
+def content(folder):
+    return {name: (folder / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)}
+
+
+def rewrite(folder, change=None, tensors=None):
+    """Write a changed model whose digests agree, as somebody hostile would."""
+    import hashlib
+
+    description = json.loads((folder / DESCRIPTION).read_bytes())
+    arrays = load((folder / WEIGHTS).read_bytes())
+    if tensors:
+        tensors(arrays)
+        data = save(arrays)
+        (folder / WEIGHTS).write_bytes(data)
+        description["weights"]["sha256"] = hashlib.sha256(data).hexdigest()
+    if change:
+        change(description)
+    (folder / DESCRIPTION).write_bytes(sealed(description))
+
+
+@every_model
+def test_round_trip_is_exact(tmp_path, rng, model):
+    samples = make_samples(rng, effect=1.0, missing=0.1)
+    model.fit(samples)
+    save_model(model, tmp_path / "a", card=CARD)
+    loaded, card = load_model(tmp_path / "a")
+    assert card == CARD
+    assert type(loaded) is type(model)
+    np.testing.assert_array_equal(loaded.predict(samples), model.predict(samples))
+    save_model(loaded, tmp_path / "b", card=card)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        DESCRIPTION,
+        WEIGHTS,
+    ]
+
+
+@every_model
+def test_test_rows_leave_no_trace(tmp_path, rng, model):
+    samples = make_samples(rng, effect=1.0)
+    fold = folds("both", samples.people, samples.stimuli, seed=0)[4]
+    other = scrambled(samples, fold.test, rng)
+    for name, table in (("a", samples), ("b", other)):
+        save_model(model.fit(table.take(fold.train)), tmp_path / name, card=CARD)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    save_model(model.fit(other), tmp_path / "c", card=CARD)
+    assert content(tmp_path / "c") != content(tmp_path / "a")
+
+
+def test_regressors_round_trip(tmp_path, rng):
+    x, y = rng.normal(size=(30, 3)), rng.normal(size=30)
+    for number, regressor in enumerate((RidgeRegressor(), HuberRegressor())):
+        save_model(regressor.fit(x, y), tmp_path / str(number), card=CARD)
+        loaded, _ = load_model(tmp_path / str(number))
+        np.testing.assert_array_equal(loaded.predict(x), regressor.predict(x))
+
+
+def test_file_says_what_it_contains(tmp_path, rng):
+    save_model(ResidualFusion().fit(make_samples(rng)), tmp_path, card=CARD)
+    description = json.loads((tmp_path / DESCRIPTION).read_text())
+    assert description["terms"] == CARD["terms"]
+    assert any("per-second label medians" in text for text in description["contains"])
+
+
+@pytest.fixture
+def saved(tmp_path, rng):
+    model = ResidualFusion(n_folds=3).fit(make_samples(rng, effect=1.0))
+    save_model(model, tmp_path, card=CARD)
+    return tmp_path
+
+
+def put(*path, value):
+    """Make a change of one entry of the description."""
+
+    def change(description):
+        for key in path[:-1]:
+            description = description[key]
+        description[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("model", "class", value="os.system"), "no class of merps: 'os.system'"),
+        (put("model", "class", value=["fusion"]), "as merps writes it"),
+        (put("model", value=None), "as merps writes it"),
+        (put("model", "parameters", "hook", value=1), "other parameters"),
+        (put("model", "fitted", "predict_", value=1), "unknown attribute 'predict_'"),
+        (put("model", "fitted", "feature_names_", value="f0"), "wrong type or shape"),
+        (put("model", "fitted", "feature_names_", value=["f0"]), "differ in number"),
+        (
+            put("model", "fitted", "prior_", "class", value="video"),
+            "unknown attr|param",
+        ),
+        (put("model", "fitted", value={}), "prior_"),
+        (put("format", value=2), "expected format 1, found 2"),
+    ],
+)
+def test_wrong_descriptions_are_refused(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(DataError, match=message):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("gain_"), "gain_ is missing"),
+        (lambda t: t.update(extra=np.zeros(2)), "also 'extra'"),
+        (lambda t: t.update(gain_=np.zeros(2, np.float32)), "gain_ is of the wrong"),
+        (lambda t: t.update(gain_=np.zeros(3)), "gain_ is of the wrong"),
+        (lambda t: t.update(coef_=np.zeros((2, 5))), "coef_ is of the wrong"),
+        (lambda t: t["prior_.starts_"].__iadd__(1), "starts_ does not divide"),
+    ],
+)
+def test_wrong_tensors_are_refused(saved, change, message):
+    rewrite(saved, tensors=change)
+    with pytest.raises(DataError, match=message):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
+def test_damaged_files_are_refused(saved, rng, name):
+    data = (saved / name).read_bytes()
+    for offset in rng.integers(0, len(data), size=60):
+        damaged = bytearray(data)
+        damaged[offset] ^= 1 << int(rng.integers(8))
+        (saved / name).write_bytes(damaged)
+        with pytest.raises(DataError):
+            load_model(saved)
+    for size in (0, 1, 8, len(data) // 2, len(data) - 1):
+        (saved / name).write_bytes(data[:size])
+        with pytest.raises(DataError):
+            load_model(saved)
+    (saved / name).unlink()
+    with pytest.raises(DataError, match="No such file"):
+        load_model(saved)
+
+
+class Canary:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
+def test_renamed_pickles_are_not_executed(saved, name):
+    canary = saved / "canary"
+    data = pickle.dumps(Canary(str(canary)))
+    (saved / name).write_bytes(data)
+    if name == WEIGHTS:
+        import hashlib
+
+        digest = hashlib.sha256(data).hexdigest()
+        rewrite_digest = json.loads((saved / DESCRIPTION).read_bytes())
+        rewrite_digest["weights"]["sha256"] = digest
+        (saved / DESCRIPTION).write_bytes(sealed(rewrite_digest))
+    with pytest.raises(DataError):
+        load_model(saved)
+    assert not canary.exists()
+    pickle.loads(data)  # the canary does sing
+    assert canary.exists()
+
+
+def test_what_cannot_be_saved_is_refused(tmp_path, rng):
+    samples = make_samples(rng)
+    with pytest.raises(InputError, match="terms"):
+        save_model(ConstantPrior().fit(samples), tmp_path, card={})
+    with pytest.raises(InputError, match="not fitted"):
+        save_model(ConstantPrior(), tmp_path, card=CARD)
+    with pytest.raises(InputError, match="a Pipeline cannot be saved"):
+        save_model(Pipeline([("ridge", RidgeRegressor())]), tmp_path, card=CARD)
+    with pytest.raises(InputError, match="JSON"):
+        save_model(ConstantPrior().fit(samples), tmp_path, card={**CARD, "x": {1}})
+    (tmp_path / "file").touch()
+    with pytest.raises(SpaceError, match="cannot be written"):
+        save_model(ConstantPrior().fit(samples), tmp_path / "file", card=CARD)
+
+
+def test_every_class_declares_what_it_fits(rng):
+    samples = make_samples(rng)
+    for kind in MODELS.values():
+        model = kind()
+        if isinstance(model, RidgeRegressor):
+            model.fit(samples.features, samples.targets)
+        else:
+            model.fit(samples)
+        declared = set(kind.__annotations__)
+        for base in kind.__mro__:
+            declared |= set(getattr(base, "__annotations__", {}))
+        assert {key for key in vars(model) if key.endswith("_")} <= declared
