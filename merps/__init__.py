@@ -28,6 +28,7 @@ _HOMES = {
         "predict_dataset",
         "preprocess_dataset",
         "preprocess_trial",
+        "score_predictions",
     ),
     "merps.predictions": ("read_predictions", "read_targets", "write_predictions"),
     "merps.preprocessing.filters": ("band_pass", "notch", "resample"),

@@ -204,10 +204,12 @@ class FeatureConfig(Section):
 
 
 class ModelConfig(Section):
-    """How features become predictions."""
+    """How features become predictions; defaults are those of the estimators."""
 
     regressor: Literal["ridge", "huber"] = "ridge"
     alphas: Annotated[tuple[PositiveFloat, ...], _List, Field(min_length=1)] = (
+        0.01,
+        0.1,
         1.0,
         10.0,
         100.0,

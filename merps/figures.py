@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from merps.errors import InputError
 from merps.samples import Samples
 from merps.scores import DIMENSIONS
@@ -42,19 +44,21 @@ def plot_trajectories(
     Raises
     ------
     InputError
-        If a trial is not there.
+        If a trial is not there, or none is asked for.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if not stimuli:
+        raise InputError("stimuli names no trial to draw")
     figure = Figure(figsize=(3.4 * len(stimuli) + 0.6, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(stimuli), sharex="col", sharey=True, squeeze=False)
     targets = samples.require_targets()
     for column, stimulus in enumerate(stimuli):
-        rows = (samples.people == person) & (samples.stimuli == stimulus)
-        if not rows.any():
+        shown = (samples.people == person) & (samples.stimuli == stimulus)
+        if not shown.any():
             raise InputError(f"no samples of {person} during {stimulus} to draw")
+        rows = np.flatnonzero(shown)
+        rows = rows[np.argsort(samples.seconds[rows])]
         seconds = samples.seconds[rows]
         for k, dimension in enumerate(DIMENSIONS):
             axis = axes[k, column]

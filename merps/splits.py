@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from merps.errors import InputError
 
@@ -22,9 +22,19 @@ MER_PS_EMOTIONS: Mapping[str, str] = {
     )
 }
 
+#: Which side of the middle an emotion has: valence, arousal.
+EMOTION_SIDES: Mapping[str, tuple[float, float]] = {
+    "neutral": (0.0, 0.0),
+    "sad": (-1.0, -1.0),
+    "fear": (-1.0, 1.0),
+    "happy": (1.0, 1.0),
+    "relax": (1.0, -1.0),
+}
+
 _LEAVE_ONE_OUT_UP_TO = 8
 _PEOPLE_FOLDS = 6
 _VIDEO_FOLDS = 5
+_DEALS = 1000  # random ones, of which the most even is taken
 
 
 @dataclass(frozen=True)
@@ -186,13 +196,27 @@ def _video_folds(
             "stimuli, or choose the protocol people"
         )
     rng = np.random.default_rng(seed)
-    emotion_of = np.array([emotions.get(str(name), "") for name in names])
-    kinds = rng.permutation(np.unique(emotion_of))
-    dealt = np.concatenate(
-        [rng.permutation(names[emotion_of == kind]) for kind in kinds]
-    )
     n_folds = min(_VIDEO_FOLDS, len(names))
-    return _marked("videos", stimuli, [dealt[k::n_folds] for k in range(n_folds)])
+    traits = _traits([emotions.get(str(name), "") for name in names])
+    deals = [rng.permutation(len(names)) for _ in range(_DEALS)]
+    fairest = min(deals, key=lambda deal: _unevenness(traits[deal], n_folds))
+    parts = [names[fairest[k::n_folds]] for k in range(n_folds)]
+    return _marked("videos", stimuli, parts)
+
+
+def _traits(emotions: Sequence[str]) -> Float64[np.ndarray, "name trait"]:
+    """Describe names by their emotion, and by its side of valence and arousal."""
+    kinds = sorted(set(emotions))
+    same = [[float(emotion == kind) for kind in kinds] for emotion in emotions]
+    sides = [EMOTION_SIDES.get(emotion, (0.0, 0.0)) for emotion in emotions]
+    traits = np.hstack([same, sides])
+    return traits - traits.mean(axis=0)
+
+
+def _unevenness(traits: Float64[np.ndarray, "name trait"], n_folds: int) -> float:
+    """Return how much folds that are dealt in turn differ in what they hold."""
+    sums = [traits[k::n_folds].sum(axis=0) for k in range(n_folds)]
+    return float(np.sum(np.square(sums)))
 
 
 def _marked(

@@ -62,7 +62,7 @@ def test_every_option_is_a_keyword_of_its_stage(section, stage):
 
 
 def test_the_window_section_is_a_window_grid():
-    grid = WindowGrid(**Config().windows.model_dump())
+    grid = WindowGrid(step_s=1.0, **Config().windows.model_dump())
     assert grid.window_s == Config().windows.window_s
 
 

@@ -10,6 +10,9 @@ def main() -> None:
 
         print(f"merps {__version__}")
         return
-    from merps.cli.commands import app
+    try:
+        from merps.cli.commands import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # outside of any command
+        sys.exit(130)

@@ -66,7 +66,7 @@ def demo(
     people: Annotated[int, typer.Option(min=3, help="Simulated people.")] = 6,
     jobs: Jobs = 2,
 ) -> int | None:
-    """Run the whole job on simulated data: simulate to score, in minutes."""
+    """Run the whole job on simulated data, in minutes."""
     from merps.cli.demo import run_demo
 
     return run_demo(session, out, people=people, jobs=jobs)
@@ -93,7 +93,7 @@ def simulate(
     ] = True,
     jobs: Jobs = 2,
 ) -> None:
-    """Write a faithful stand-in for the gated data, with a known answer."""
+    """Write a stand-in for the gated data, with a known answer."""
     from merps.datasets.simulate import simulate_dataset
 
     with session.progress("simulate") as steps:
@@ -150,7 +150,10 @@ def preprocess(
     overrides: Overrides = None,
     jobs: Jobs = 2,
 ) -> int:
-    """Filter and resample every recording into a store; done people are skipped."""
+    """Filter and resample every recording into a store.
+
+    People whose recordings and options have not changed are skipped.
+    """
     from merps.cli.tables import tell_preprocessed
     from merps.config import load_config
     from merps.pipeline import preprocess_dataset
@@ -226,7 +229,10 @@ def evaluate(
     overrides: Overrides = None,
     jobs: Jobs = 2,
 ) -> None:
-    """Score models on new people, new videos and both, beside signal-free ones."""
+    """Score models on new people, new videos, and both.
+
+    The signal-free baselines constant, video and video_time are always there too.
+    """
     from merps.cli.tables import tell_evaluation
     from merps.config import load_config
     from merps.pipeline import evaluate_model
@@ -292,14 +298,10 @@ def score(
 ) -> None:
     """Score predictions as the challenge does."""
     from merps.cli.tables import tell_score
-    from merps.predictions import match_predictions, read_predictions, read_targets
-    from merps.scores import score as score_arrays
+    from merps.pipeline import score_predictions
 
-    ids, values = read_predictions(predictions)
-    asked, truth = read_targets(targets)
-    values = match_predictions(ids, values, expected=asked, where=str(predictions))
-    metrics = score_arrays(values, truth)
-    tell_score(session, metrics, len(asked))
+    metrics, n_samples = score_predictions(predictions, targets)
+    tell_score(session, metrics, n_samples)
     session.result(metrics)
 
 

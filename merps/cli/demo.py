@@ -21,9 +21,8 @@ from merps.pipeline import (
     fit_model,
     predict_dataset,
     preprocess_dataset,
+    score_predictions,
 )
-from merps.predictions import match_predictions, read_predictions, read_targets
-from merps.scores import score
 
 _NEW_PEOPLE = 1
 _DRAWN = ("V02", "V04", "V05")
@@ -71,7 +70,7 @@ def run_demo(session: Session, out: Path, *, people: int, jobs: int) -> int:
         predict_dataset(
             out / "model", new, out / "predictions.csv", jobs=jobs, progress=steps
         )
-    metrics, n_samples = _score(out / "predictions.csv", new / "targets.csv")
+    metrics, n_samples = score_predictions(out / "predictions.csv", new / "targets.csv")
     session.say(f"\nFusion, fitted on all {people} people, on someone new:")
     tell_score(session, metrics, n_samples)
     figure = out / "trajectories.png"
@@ -112,14 +111,6 @@ def _simulate(
         return
     with session.progress("simulate") as steps:
         simulate_dataset(path, people=people, layout=layout, jobs=jobs, progress=steps)
-
-
-def _score(predictions: Path, targets: Path) -> tuple[dict[str, float], int]:
-    """Score a file of predictions; return the metrics and the number of samples."""
-    ids, values = read_predictions(predictions)
-    asked, truth = read_targets(targets)
-    values = match_predictions(ids, values, expected=asked, where=str(predictions))
-    return score(values, truth), len(asked)
 
 
 def _draw(path: Path, evaluation: Evaluation) -> None:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,9 +23,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from merps.errors import MerpsError
+from merps.errors import MerpsError, SpaceError
 
-_INTERNAL_ERROR = 70
+_INTERNAL_ERROR, _BROKEN_PIPE = 70, 141
 _NARROW = 100
 
 
@@ -38,7 +37,7 @@ class Session:
     as_json : bool
         Results go to standard output as one JSON object.
     quiet : bool
-        Nothing but results and errors.
+        Nothing but errors and, as JSON, the result.
     debug : bool
         Show tracebacks and every log line.
     """
@@ -207,7 +206,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
                 Annotated[
                     bool,
                     typer.Option(
-                        "--quiet", help="Print nothing but results and errors."
+                        "--quiet", help="Print errors only, and JSON if asked for."
                     ),
                 ],
             ),
@@ -236,9 +235,16 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         except MerpsError as error:
             _report(session, str(error))
             code = error.exit_code
+        except BrokenPipeError:
+            # Whoever read the output has left; nothing more can be told.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _BROKEN_PIPE
+        except OSError as error:
+            _report(session, str(error))
+            code = SpaceError.exit_code
         except MemoryError:
             _report(session, "out of memory; run with fewer --jobs")
-            code = 4
+            code = SpaceError.exit_code
         except Exception as error:  # a fault of ours; the user gets one line
             _report(
                 session,
@@ -261,17 +267,26 @@ def _report(session: Session, text: str) -> None:
     session.err.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
 
 
+class _LogLines(logging.Handler):
+    """Prints log lines beside a progress bar, each on one line."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        try:
+            text = f"{record.levelname.lower()}: {self.format(record)}"
+            self._console.print(text, markup=False, soft_wrap=True)
+        except Exception:  # a log line never ends the work
+            self.handleError(record)
+
+
 def _set_up_logging(session: Session) -> None:
     """Send log lines to standard error, without disturbing a progress bar."""
     level = logging.ERROR if session.quiet else logging.WARNING
-    handler = RichHandler(
-        console=session.err,
-        show_time=False,
-        show_path=False,
-        show_level=True,
-        markup=False,
-    )
     logger = logging.getLogger("merps")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_LogLines(session.err)]
     logger.setLevel(logging.DEBUG if session.debug else level)
     logger.propagate = False

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from merps.cli.session import Session
 
 if TYPE_CHECKING:
+    from merps.evaluation.uncertainty import Interval
     from merps.inspection import CheckResult
     from merps.pipeline import Evaluation, Preprocessed
 
@@ -17,6 +19,7 @@ _HELD_OUT = {
     "both": "new people and new videos",
     "within": "one person at a time, new videos",
 }
+_NAME_WIDTH = len("convolutional")
 _SIGNAL_FREE = ("constant", "video", "video_time")
 
 
@@ -54,16 +57,17 @@ def tell_preprocessed(session: Session, done: "Preprocessed", store: Path) -> No
     """
     for person, message in done.failed:
         session.warn(f"failed: {person}: {message}")
+    failures = f"; failures: {len(done.failed)}" if done.failed else ""
     if done.done:
         session.say(
-            f"{len(done.done)} people preprocessed into {store}, {len(done.skipped)} "
-            f"were done before, {len(done.failed)} failures; {done.seconds:.1f} s, "
-            f"{done.peak_mb:.0f} MB at most"
+            f"people preprocessed into {store}: {len(done.done)}, done before: "
+            f"{len(done.skipped)}{failures}; {done.seconds:.1f} s, {done.peak_mb:.0f} "
+            "MB at most"
         )
     else:
         session.say(
-            f"nothing to do: all {len(done.skipped)} people are in {store} already "
-            f"({len(done.failed)} failures)"
+            f"nothing to do: all people ({len(done.skipped)}) are in {store} "
+            f"already{failures}"
         )
 
 
@@ -77,43 +81,44 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
     evaluation : Evaluation
         What was found.
     """
-    table = Table(title="Out-of-fold scores; MAE on the scale 1..255", title_style="")
-    for name, side in (
-        ("model", "left"),
-        ("uses", "left"),
-        ("MAE", "right"),
-        ("95 % interval", "right"),
-        ("valence", "right"),
-        ("arousal", "right"),
-        ("CCC", "right"),
-        ("Pearson", "right"),
-    ):
-        table.add_column(name, justify=side, no_wrap=True)
+    session.say("Out-of-fold scores; MAE on the scale 1..255, with 95 % intervals")
     for protocol, scores in evaluation.scores.items():
-        table.add_section()
-        table.add_row(f"[bold]{protocol}[/]: {_HELD_OUT[protocol]}")
-        intervals = evaluation.intervals[protocol]
-        for model, metrics in scores.items():
-            mae = intervals[model]["mae"] if model in intervals else None
-            table.add_row(
-                f"  {model}",
-                "labels only" if model in _SIGNAL_FREE else "signals",
-                f"{metrics['mae']:.2f}",
-                f"{mae.low:.2f} .. {mae.high:.2f}" if mae else "",
-                f"{metrics['mae_valence']:.2f}",
-                f"{metrics['mae_arousal']:.2f}",
-                f"{metrics['ccc']:.3f}",
-                f"{metrics['pearson']:.3f}",
-            )
-    session.show(table)
+        session.say(f"\n{protocol}: {_HELD_OUT[protocol]}")
+        session.show(_score_table(scores, evaluation.intervals[protocol]))
     people = len(set(evaluation.samples.people))
     session.say(
-        f"{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
+        f"\n{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
         "intervals by bootstrap over people.\nFilters and smoothing see the future of "
         "each second: these are offline estimates."
     )
     for step in evaluation.transductive:
         session.say(f"Transductive (unlabeled data of the test person): {step}.")
+
+
+def _score_table(
+    scores: dict[str, dict[str, float]], intervals: dict[str, dict[str, "Interval"]]
+) -> Table:
+    """Return the scores of one protocol, narrow enough for 80 columns."""
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("model", min_width=_NAME_WIDTH, no_wrap=True)
+    table.add_column("uses", min_width=7, no_wrap=True)
+    table.add_column("MAE", justify="right", min_width=6, no_wrap=True)
+    table.add_column("interval", justify="right", min_width=12, no_wrap=True)
+    for name in ("valence", "arousal", "CCC", "Pearson"):
+        table.add_column(name, justify="right", min_width=7, no_wrap=True)
+    for model, metrics in scores.items():
+        mae = intervals[model]["mae"] if model in intervals else None
+        table.add_row(
+            model,
+            "labels" if model in _SIGNAL_FREE else "signals",
+            f"{metrics['mae']:.2f}",
+            f"{mae.low:.1f}..{mae.high:.1f}" if mae else "",
+            f"{metrics['mae_valence']:.2f}",
+            f"{metrics['mae_arousal']:.2f}",
+            f"{metrics['ccc']:.3f}",
+            f"{metrics['pearson']:.3f}",
+        )
+    return table
 
 
 def tell_score(session: Session, metrics: dict[str, float], n_samples: int) -> None:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Int
+from scipy.special import stdtrit
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -31,7 +32,8 @@ from merps.shapes import SampleTargets
 
 logger = logging.getLogger(__name__)
 
-GAINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+GAINS = tuple(tenth / 10 for tenth in range(13))
+_CONFIDENCE = 0.99
 _FEWEST_GROUPS = 3
 _MOST_RESIDUAL_BLOCKS = 24
 
@@ -52,7 +54,8 @@ class ResidualFusion(BaseEstimator):
     groups. Penalty and gain are chosen on inner folds of groups; there, prior and
     residuals are made anew without the held-out groups. The chosen pair has the
     smallest absolute error; a gain above zero is kept only if its improvement over
-    the prior, meaned over groups, exceeds its standard error over groups.
+    the prior passes a one-sided t-test over groups at the 1 % level, since the best of
+    many pairs looks better than the prior by chance alone.
 
     Parameters
     ----------
@@ -257,7 +260,8 @@ def _choose(
     place, column = np.unravel_index(means.argmin(), means.shape)
     better_p = prior_error - error_agp[place, column]
     standard_error = better_p.std(ddof=1) / np.sqrt(len(better_p))
-    if gains[column] == 0 or not better_p.mean() > standard_error:
+    needed = stdtrit(len(better_p) - 1, _CONFIDENCE) * standard_error
+    if gains[column] == 0 or not better_p.mean() > needed:
         baseline = float(prior_error.mean())
         return int(place), 0.0, baseline, baseline
     error = float(means[place, column])

@@ -1,26 +1,28 @@
 """The order of all stages and nothing else."""
 
-from merps.pipeline.evaluate import Evaluation, evaluate_model
-from merps.pipeline.features import extract_samples
-from merps.pipeline.models import MODELS, Fitted, fit_model, make_model
-from merps.pipeline.predict import Predicted, predict_dataset
-from merps.pipeline.preprocess import (
-    Preprocessed,
-    preprocess_dataset,
-    preprocess_trial,
-)
+import importlib
+from typing import Any
 
-__all__ = [
-    "MODELS",
-    "Evaluation",
-    "Fitted",
-    "Predicted",
-    "Preprocessed",
-    "evaluate_model",
-    "extract_samples",
-    "fit_model",
-    "make_model",
-    "predict_dataset",
-    "preprocess_dataset",
-    "preprocess_trial",
-]
+# A stage is imported when it is first asked for: reading takes no models.
+_HOMES = {
+    "merps.pipeline.evaluate": ("Evaluation", "evaluate_model"),
+    "merps.pipeline.features": ("extract_samples",),
+    "merps.pipeline.models": ("MODELS", "Fitted", "fit_model", "make_model"),
+    "merps.pipeline.predict": ("Predicted", "predict_dataset"),
+    "merps.pipeline.preprocess": (
+        "Preprocessed",
+        "preprocess_dataset",
+        "preprocess_trial",
+    ),
+    "merps.pipeline.score": ("score_predictions",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a stage on first use."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'merps.pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

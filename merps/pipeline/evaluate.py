@@ -1,6 +1,6 @@
 """Scores of models on people and videos that they were not fitted on."""
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,18 +9,30 @@ from typing import Any
 
 from merps.config import Config
 from merps.engine import Progress, Silence
+from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
 from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.models.rows import labeled
 from merps.pipeline.features import extract_samples
 from merps.pipeline.models import SIGNAL_MODELS, make_model, open_store
-from merps.pipeline.runs import describe_data, prepare_run, write_run
+from merps.pipeline.runs import (
+    EVAL_ONLY,
+    METRICS,
+    PREDICTIONS,
+    describe_data,
+    prepare_run,
+    reopen_run,
+    to_json,
+    write_run,
+)
 from merps.predictions import write_predictions
 from merps.samples import Samples
 from merps.scores import finalize
-from merps.splits import MER_PS_EMOTIONS, folds
+from merps.splits import MER_PS_EMOTIONS, PROTOCOLS, folds
 from merps.store import Store
 from merps.store.files import writing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,12 @@ def evaluate_model(
     Raises
     ------
     InputError
-        If labels are missing, or there are too few people or videos.
+        If labels are missing, there are too few people or videos, a name is unknown, or
+        the folder holds other things.
+    DataError
+        If the store is damaged.
+    SpaceError
+        If the run cannot be written.
     """
     opened, config = open_store(store, config)
     progress = progress or Silence()
@@ -105,7 +122,13 @@ def evaluate_model(
     }
     for make in makers.values():
         make()  # an unknown name is told before the work starts
-    protocols = tuple(protocols or config.evaluate.protocols)
+    protocols = tuple(dict.fromkeys(protocols or config.evaluate.protocols))
+    if unknown := [name for name in protocols if name not in PROTOCOLS]:
+        raise InputError(
+            f"no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}"
+        )
+    if opened.role == "eval-only":
+        logger.warning("%s: each fold is %s", store, EVAL_ONLY)
     seed = config.evaluate.seed
     emotions = None if opened.source == "unlisted" else MER_PS_EMOTIONS
     if run is not None:
@@ -185,9 +208,10 @@ def _write_evaluation(
     run: Path, evaluation: Evaluation, store: Store, config: Config
 ) -> None:
     """Write what was found, and how."""
+    reopen_run(run)
     lines = []
     for result in evaluation.results:
-        folder = run / "predictions" / result.protocol
+        folder = run / PREDICTIONS / result.protocol
         with writing(folder, needed_bytes=0):
             folder.mkdir(parents=True, exist_ok=True)
         for name, predictions in result.predictions.items():
@@ -203,7 +227,7 @@ def _write_evaluation(
                     .items()
                 },
             }
-            lines.append(json.dumps(line))
+            lines.append(to_json(line))
             write_predictions(
                 folder / f"{name}.csv", evaluation.samples.ids, finalize(predictions)
             )
@@ -212,10 +236,11 @@ def _write_evaluation(
         "evaluate",
         config,
         data=describe_data(store, store.people),
-        files={"metrics.jsonl": "\n".join(lines) + "\n"},
+        files={METRICS: "\n".join(lines) + "\n"},
         facts={
             "models": list(evaluation.results[0].predictions),
             "transductive": list(evaluation.transductive),
+            **({"warning": EVAL_ONLY} if store.role == "eval-only" else {}),
             "folds": {
                 result.protocol: {
                     "sha256": result.manifest_sha256,

@@ -1,18 +1,20 @@
 """From a store of filtered recordings to one row of features a second."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
-from merps.config import Config
+from merps.config import Config, FeatureConfig, WindowConfig
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import DataError, InputError
 from merps.features.hemodynamics import SUMMARIES, summarize_hemodynamics
 from merps.features.reference import standardize_within_person, subtract_rest
 from merps.features.spectral import differential_entropy, log_band_power
 from merps.features.temporal import smooth_in_time
+from merps.predictions import name_some
 from merps.recording import Recording, Trial
 from merps.samples import Samples
 from merps.shapes import Features
@@ -21,6 +23,8 @@ from merps.windows import WindowGrid, gather_windows, labeled_seconds
 
 logger = logging.getLogger(__name__)
 
+# A rest this much shorter than its windows still counts; its end is mirrored.
+_REST_GRACE_S = 0.5
 _SPECTRAL = {"log_power": log_band_power, "differential_entropy": differential_entropy}
 
 
@@ -29,8 +33,8 @@ class _Block:
     """Features of one modality in one trial, and of the rest before it."""
 
     names: tuple[str, ...]
-    values: Features
-    rest: Features
+    values: Float[np.ndarray, "sample feature"]
+    rest: Float[np.ndarray, "rest feature"]
 
 
 def extract_samples(
@@ -38,6 +42,7 @@ def extract_samples(
     *,
     config: Config | None = None,
     people: Sequence[str] | None = None,
+    asked: Mapping[str, Mapping[str, int]] | None = None,
     jobs: int = 2,
     progress: Progress | None = None,
 ) -> Samples:
@@ -55,6 +60,9 @@ def extract_samples(
         Options; the defaults if absent.
     people : sequence of str, optional
         Who; everyone if absent.
+    asked : mapping of str to mapping of str to int, optional
+        By person and stimulus, how many seconds are wanted of a recording without
+        labels, where its signals end a little earlier.
     jobs : int
         People at once.
     progress : Progress, optional
@@ -71,17 +79,20 @@ def extract_samples(
     DataError
         If a person's file is damaged, or channels differ between people.
     InputError
-        If there are no people.
+        If there are no people, or an option does not fit the stored signals.
     """
     config, progress = config or Config(), progress or Silence()
     people = tuple(store.people if people is None else people)
     if not people:
         raise InputError(f"{store.path}: there are no people to take features from")
+    asked = asked or {}
+
+    def measure(person: str) -> Samples:
+        return _person_samples(store, person, config, asked.get(person, {}))
+
     progress.expect(len(people))
     tables = []
-    for outcome in run_tasks(
-        lambda person: _person_samples(store, person, config), people, jobs=jobs
-    ):
+    for outcome in run_tasks(measure, people, jobs=jobs):
         if outcome.error is not None:
             raise outcome.error
         tables.append(outcome.value)
@@ -109,109 +120,116 @@ def align_features(samples: Samples, names: Sequence[str]) -> Samples:
     for k, name in enumerate(names):
         if name in column:
             values[:, k] = samples.features[:, column[name]]
-    return Samples(
-        people=samples.people,
-        stimuli=samples.stimuli,
-        seconds=samples.seconds,
-        features=values,
-        feature_names=tuple(names),
-        targets=samples.targets,
-    )
+    return replace(samples, features=values, feature_names=tuple(names))
 
 
-def _person_samples(store: Store, person: str, config: Config) -> Samples:
+def _person_samples(
+    store: Store, person: str, config: Config, asked: Mapping[str, int]
+) -> Samples:
     """Return one person's samples."""
     stimuli, seconds, targets = [], [], []
-    blocks: dict[str, list[_Block | None]] = {"eeg": [], "fnirs": []}
+    eeg: list[_Block | None] = []
+    fnirs: list[_Block | None] = []
     with store.person(person) as stored:
         for trial in stored.trials():
             n = labeled_seconds(trial)
+            if trial.targets is None:
+                n = max(n, asked.get(trial.stimulus, 0))
             stimuli += [trial.stimulus] * n
             seconds.append(np.arange(n))
             unknown = np.full((n, 2), np.nan)
             targets.append(unknown if trial.targets is None else trial.targets)
-            blocks["eeg"].append(_eeg_block(trial, n, config))
-            blocks["fnirs"].append(_fnirs_block(trial, n, config))
+            eeg.append(_eeg_block(trial, n, config))
+            fnirs.append(_fnirs_block(trial, n, config))
     lengths = [len(s) for s in seconds]
     second = np.concatenate(seconds)
-    trials = np.repeat(np.arange(len(lengths)), lengths)
-    names, columns = [], []
-    for modality, reference in (
-        ("eeg", config.features.reference),
-        ("fnirs", config.features.fnirs_reference),
+    names: tuple[str, ...] = ()
+    columns = [np.empty((len(second), 0), np.float32)]
+    for blocks, reference in (
+        (eeg, config.features.reference),
+        (fnirs, config.features.fnirs_reference),
     ):
-        known = [block for block in blocks[modality] if block is not None]
-        if not known:
-            continue
-        if len({block.names for block in known}) > 1:
+        montages = {block.names for block in blocks if block is not None}
+        if len(montages) > 1:
             raise DataError(
-                f"{person}: {modality} channels differ between trials; preprocess "
-                "recordings of one montage only"
+                f"{person}: channels differ between trials; preprocess recordings of "
+                "one montage only"
             )
-        names += known[0].names
-        columns.append(_refer(blocks[modality], lengths, reference))
-    values = np.hstack(columns) if columns else np.empty((len(second), 0), np.float32)
+        if montages:
+            names += (own := montages.pop())
+            columns.append(_refer(person, blocks, own, lengths, reference))
+    trials = np.repeat(np.arange(len(lengths)), lengths)
+    values = np.hstack(columns)
     values = smooth_in_time(values, trials, second, width_s=config.features.width_s)
     return Samples(
         people=np.full(len(second), person),
-        stimuli=np.array(stimuli),
+        stimuli=np.array(stimuli, dtype=str),
         seconds=second,
         features=values.astype(np.float32),
-        feature_names=tuple(names),
+        feature_names=names,
         targets=np.concatenate(targets),
     )
 
 
 def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
     """Return the spectral features of one trial."""
-    if trial.eeg is None:
+    bands, measure = config.features.bands, _SPECTRAL[config.features.spectrum]
+    if trial.eeg is None or not bands:
         return None
-    grid = WindowGrid(step_s=1.0, **config.windows.model_dump())
-    measure = _SPECTRAL[config.features.spectrum]
+    names = tuple(f"eeg/{band}/{c}" for c in trial.eeg.channels for band in bands)
 
     def flat(recording: Recording, grid: WindowGrid, n: int) -> Features:
         windows = gather_windows(recording, grid, n_windows=n)
-        values = measure(
-            windows, rate_hz=recording.rate_hz, bands=config.features.bands
-        )
-        return values.reshape(n, -1)
+        values = measure(windows, rate_hz=recording.rate_hz, bands=bands)
+        return values.reshape(n, len(names))
 
-    names = tuple(
-        f"eeg/{band}/{channel}"
-        for channel in trial.eeg.channels
-        for band in config.features.bands
-    )
-    rest = _rest(trial.eeg, trial.baseline.eeg)
-    return _Block(
-        names, flat(trial.eeg, grid, n), _over_rest(rest, grid, len(names), flat)
-    )
+    grid = _grid(config.windows)
+    rest = _over_rest(_rest(trial.eeg, trial.baseline.eeg), grid, len(names), flat)
+    return _Block(names, flat(trial.eeg, grid, n), rest)
 
 
 def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
     """Return the hemodynamic features of one trial."""
-    if trial.fnirs is None:
+    kinds, summaries = config.features.kinds, config.features.summaries
+    if trial.fnirs is None or not (kinds and summaries):
         return None
-    grid = WindowGrid(step_s=1.0, **config.fnirs_windows.model_dump())
-    kinds = [k for k in trial.fnirs.kinds if k in config.features.kinds]
-    rows = [trial.fnirs.kinds.index(kind) for kind in kinds]
-    picked = [SUMMARIES.index(name) for name in config.features.summaries]
-
-    def flat(recording: Recording, grid: WindowGrid, n: int) -> Features:
-        windows = gather_windows(recording, grid, n_windows=n)[:, rows]
-        values = summarize_hemodynamics(windows, rate_hz=recording.rate_hz)
-        return values[..., picked].reshape(n, -1)
-
+    rows = _rows_of_kinds(trial.fnirs, config.features)
+    picked = [SUMMARIES.index(name) for name in summaries]
     names = tuple(
         f"fnirs/{kind}/{channel}/{summary}"
         for kind in kinds
         for channel in trial.fnirs.channels
-        for summary in config.features.summaries
+        for summary in summaries
     )
+
+    def flat(recording: Recording, grid: WindowGrid, n: int) -> Features:
+        windows = gather_windows(recording, grid, n_windows=n)[:, rows]
+        values = summarize_hemodynamics(windows, rate_hz=recording.rate_hz)
+        return values[..., picked].reshape(n, len(names))
+
+    grid = _grid(config.fnirs_windows)
     rest = _over_rest(_rest(trial.fnirs, trial.baseline.fnirs), grid, len(names), flat)
-    # Only a level depends on where zero is; slopes and spreads are left alone.
-    level = np.array([name.endswith("/mean") for name in names])
-    rest[:, ~level] = np.where(np.isnan(rest[:, ~level]), np.nan, 0)
+    # Only a level depends on where zero is; slopes and spreads have no reference.
+    level = np.array([name.endswith("/mean") for name in names], dtype=bool)
+    rest = np.where(level | np.isnan(rest), rest, 0).astype(rest.dtype)
     return _Block(names, flat(trial.fnirs, grid, n), rest)
+
+
+def _grid(config: WindowConfig) -> WindowGrid:
+    """Return the windows of the labeled seconds."""
+    return WindowGrid(step_s=1.0, **config.model_dump())
+
+
+def _rows_of_kinds(recording: Recording, config: FeatureConfig) -> list[int]:
+    """Find the configured kinds in a stored signal."""
+    absent = [kind for kind in config.kinds if kind not in recording.kinds]
+    if absent:
+        raise InputError(
+            f"features.kinds asks for {', '.join(absent)}, but the store holds "
+            f"{', '.join(recording.kinds)}; change it, or preprocess with other "
+            "preprocess.fnirs.kinds"
+        )
+    return [recording.kinds.index(kind) for kind in config.kinds]
 
 
 def _rest(recording: Recording, apart: Recording | None) -> Recording | None:
@@ -230,53 +248,68 @@ def _over_rest(
     n_features: int,
     flat: Callable[[Recording, WindowGrid, int], Features],
 ) -> Features:
-    """Return features of windows that lie inside the rest, one a second."""
-    n_windows = 0 if rest is None else int(rest.duration_s - grid.window_s + 1.5)
+    """Return features of windows inside the rest, one a second."""
+    n_windows = 0
+    if rest is not None:  # a rest of 5 s may be a few samples short of it
+        n_windows = int(rest.duration_s - grid.window_s + 1 + _REST_GRACE_S)
     if n_windows < 1:
         return np.empty((0, n_features), np.float32)
     # Window 0 ends window_s after the start of the rest, the next ones a second later.
     early = rest.with_signal(rest.signal, start_s=1.0 - grid.window_s)
-    steps = WindowGrid(window_s=grid.window_s, step_s=1.0, lag_s=0.0, lookahead_s=0.0)
-    return flat(early, steps, n_windows)
+    return flat(early, replace(grid, lag_s=0.0, lookahead_s=0.0), n_windows)
 
 
 def _refer(
-    blocks: Sequence[_Block | None], lengths: Sequence[int], reference: str
+    person: str,
+    blocks: Sequence[_Block | None],
+    names: tuple[str, ...],
+    lengths: Sequence[int],
+    reference: str,
 ) -> Features:
     """Stack the trials of one person and refer them as configured."""
-    n_features = len(next(b for b in blocks if b is not None).names)
-    absent = [np.full((n, n_features), np.nan, np.float32) for n in lengths]
+    n_features = len(names)
     values = [
-        gap if block is None else block.values
-        for block, gap in zip(blocks, absent, strict=True)
+        np.full((n, n_features), np.nan, np.float32) if block is None else block.values
+        for block, n in zip(blocks, lengths, strict=True)
     ]
     rests = [np.empty((0, n_features)) if b is None else b.rest for b in blocks]
-    everywhere = np.concatenate(rests)
-    if reference == "trial_rest":
-        values = [
-            subtract_rest(v, r if len(r) else everywhere) if len(everywhere) else v
-            for v, r in zip(values, rests, strict=True)
-        ]
-    stacked = np.concatenate(values)
-    if reference == "person_rest" and len(everywhere):
-        stacked = subtract_rest(stacked, everywhere)
-    elif reference in ("trial_rest", "person_rest") and not len(everywhere):
-        logger.warning("no rest was recorded: features are referred to their mean")
-        stacked = subtract_rest(stacked, stacked)
-    elif reference == "person":
-        stacked = standardize_within_person(stacked, np.zeros(len(stacked), int))
-    return stacked
+    stacked, everywhere = np.concatenate(values), np.concatenate(rests)
+    if reference == "none":
+        return stacked
+    if reference == "person":
+        return standardize_within_person(stacked, np.zeros(len(stacked), int))
+    if not len(everywhere):
+        logger.warning(
+            "%s: no rest as long as a window was recorded, %s features are referred "
+            "to their mean over all recordings of the person (transductive)",
+            *(person, names[0].split("/")[0]),
+        )
+        return subtract_rest(stacked, stacked)
+    if reference == "person_rest":
+        return subtract_rest(stacked, everywhere)
+    referred = [
+        subtract_rest(own, rest if len(rest) else everywhere)
+        for own, rest in zip(values, rests, strict=True)
+    ]
+    return np.concatenate(referred)
 
 
 def _stack(tables: Sequence[Samples]) -> Samples:
-    """Join the samples of several people, whose features are matched by name."""
-    names = max((t.feature_names for t in tables), key=len)
-    unknown = sorted({n for t in tables for n in t.feature_names} - set(names))
-    if unknown:
-        raise DataError(
-            f"people differ in their channels: {', '.join(unknown[:5])} are missing in "
-            "some; preprocess recordings of one montage only"
-        )
+    """Join the samples of several people; who lacks a modality gets NaN for it."""
+    names: tuple[str, ...] = ()
+    for prefix in ("eeg/", "fnirs/"):
+        sets = {
+            tuple(name for name in table.feature_names if name.startswith(prefix))
+            for table in tables
+        } - {()}
+        if len(sets) > 1:
+            odd = sorted(set.union(*map(set, sets)) - set.intersection(*map(set, sets)))
+            raise DataError(
+                "people differ in their channels, only some have "
+                f"{name_some(odd) if odd else 'them in this order'}; preprocess "
+                "recordings of one montage only"
+            )
+        names += next(iter(sets), ())
     tables = [align_features(table, names) for table in tables]
     return Samples(
         people=np.concatenate([t.people for t in tables]),

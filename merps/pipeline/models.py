@@ -1,6 +1,5 @@
 """From features to a fitted model in a run folder."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,17 @@ from merps.models.regression import HuberRegressor, RidgeRegressor
 from merps.models.rows import labeled
 from merps.models.signals import SignalModel
 from merps.pipeline.features import extract_samples
-from merps.pipeline.runs import describe_data, prepare_run, write_run
+from merps.pipeline.runs import (
+    EVAL_ONLY,
+    METRICS,
+    describe_data,
+    prepare_run,
+    reopen_run,
+    restore_config,
+    to_json,
+    write_run,
+)
+from merps.predictions import name_some
 from merps.store import Store
 
 logger = logging.getLogger(__name__)
@@ -30,7 +39,6 @@ SIGNAL_MODELS = ("bandpower", "fusion")
 MODELS = (*RUNGS, *SIGNAL_MODELS)
 
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
-_EVAL_ONLY = "fitted on people who are meant for evaluation only"
 _FACTS = ("gain_", "alpha_", "inner_mae_", "prior_inner_mae_")
 
 
@@ -76,12 +84,12 @@ class Fitted:
     people : tuple of str
         Whose data it has seen.
     facts : dict
-        Gains, penalties and inner errors, where the model has them.
+        Gains, penalties and inner errors, where the model has them; None for NaN.
     """
 
     model: Any
     people: tuple[str, ...]
-    facts: dict[str, list[float]]
+    facts: dict[str, list[float | None]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps fit --json`` prints."""
@@ -130,16 +138,28 @@ def fit_model(
     Raises
     ------
     InputError
-        If the data are for evaluation only, people are unknown, or labels are missing.
+        If the data are for evaluation only, people are unknown, labels are missing, or
+        the folder holds other things.
+    DataError
+        If the store is damaged.
+    SpaceError
+        If the run cannot be written.
     """
+    from threadpoolctl import threadpool_limits
+
     opened, config = open_store(store, config)
     unknown = sorted(set(hold_out) - set(opened.people))
     if unknown:
         raise InputError(
-            f"--hold-out names {', '.join(unknown)}, but {opened.path} has "
-            f"{', '.join(opened.people)}"
+            f"cannot hold out {name_some(unknown)}: {opened.path} has "
+            f"{name_some(opened.people)}"
         )
-    _require_role(opened, allow_eval_only)
+    if opened.role == "eval-only" and not allow_eval_only:
+        raise InputError(
+            f"{opened.path}: these people are for evaluation only ({opened.source}); "
+            "fit on the training release, or pass --allow-eval-only, which the run "
+            "card and every report on this model will say"
+        )
     estimator = make_model(model, config.model)
     prepare_run(Path(run), "fit")
     people = tuple(name for name in opened.people if name not in set(hold_out))
@@ -148,32 +168,30 @@ def fit_model(
             opened, config=config, people=people, jobs=jobs, progress=progress
         )
     )
-    estimator.fit(samples)
+    with threadpool_limits(1):  # equal sums, whatever the machine is doing
+        estimator.fit(samples)
     data = describe_data(opened, people)
+    warning = {"warning": EVAL_ONLY} if opened.role == "eval-only" else {}
     card = {
         "name": model,
         "terms": opened.terms,
         "data": data,
-        "features": config.features.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+        **warning,
     }
-    if opened.role == "eval-only":
-        card["warning"] = _EVAL_ONLY
+    fitted = Fitted(estimator, people, _facts(estimator))
+    line = {"model": model, "n_samples": len(samples), **fitted.facts}
+    reopen_run(Path(run))
     save_model(estimator, Path(run), card=card)
-    facts = _facts(estimator)
-    line = json.dumps({"model": model, "n_samples": len(samples), **facts}) + "\n"
     write_run(
         Path(run),
         "fit",
         config,
         data=data,
-        files={"metrics.jsonl": line},
-        facts={
-            "model": model,
-            "held_out": sorted(hold_out),
-            **({"warning": _EVAL_ONLY} if opened.role == "eval-only" else {}),
-        },
+        files={METRICS: to_json(line) + "\n"},
+        facts={"model": model, "held_out": sorted(set(hold_out)), **warning},
     )
-    return Fitted(estimator, people, facts)
+    return fitted
 
 
 def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]:
@@ -194,37 +212,29 @@ def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]
     Raises
     ------
     InputError
-        If nobody is in the store.
+        If nobody is in the store, or its options do not go with the others.
     """
     opened = Store.open(Path(store))
     if not opened.people:
         raise InputError(f"{store}: nobody is in the store; run merps preprocess again")
-    made = PreprocessConfig.model_validate_json(json.dumps(opened.config))
     config = config or Config()
-    if config.preprocess not in (made, PreprocessConfig()):
+    merged = restore_config(
+        {**config.model_dump(), "preprocess": opened.config}, where=store
+    )
+    if config.preprocess not in (merged.preprocess, PreprocessConfig()):
         logger.warning(
             "%s was preprocessed with other options than the configuration asks for; "
             "the store's options are used",
             store,
         )
-    return opened, config.model_copy(update={"preprocess": made})
+    return opened, merged
 
 
-def _require_role(store: Store, allow_eval_only: bool) -> None:
-    """Refuse to learn from people who are meant for evaluation."""
-    if store.role == "eval-only" and not allow_eval_only:
-        raise InputError(
-            f"{store.path}: these people are for evaluation only ({store.source}); fit "
-            "on the training release, or pass --allow-eval-only, which the run card "
-            "and every report on this model will say"
-        )
-
-
-def _facts(estimator: Any) -> dict[str, list[float]]:
+def _facts(estimator: Any) -> dict[str, list[float | None]]:
     """Return what a model has chosen for itself, where it has."""
     found = {name: getattr(estimator, name, None) for name in _FACTS}
     return {
-        name.rstrip("_"): np.asarray(value).tolist()
-        for name, value in found.items()
-        if value is not None
+        name.rstrip("_"): [None if np.isnan(x) else x for x in np.asarray(v).tolist()]
+        for name, v in found.items()
+        if v is not None
     }

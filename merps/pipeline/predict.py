@@ -1,5 +1,6 @@
 """Predictions for a folder of recordings, every id answered."""
 
+import errno
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from merps.datasets.mer_ps import open_dataset
 from merps.engine import Progress
-from merps.errors import InputError
+from merps.errors import DataError, InputError
 from merps.models.persistence import load_model
 from merps.models.rows import has_features
 from merps.pipeline.features import align_features, extract_samples
 from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
-from merps.pipeline.runs import read_card, run_config
+from merps.pipeline.runs import read_card, restore_config
 from merps.predictions import write_predictions
 from merps.samples import Samples, parse_sample_id
 from merps.scores import finalize
 from merps.store import Store
+from merps.store.files import writing
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Predicted:
     """
 
     ids: tuple[str, ...] = field(repr=False)
-    values: np.ndarray = field(repr=False)
+    values: Int[np.ndarray, "sample 2"] = field(repr=False)
     without_signals: int
     preprocessed: Preprocessed
 
@@ -97,38 +100,64 @@ def predict_dataset(
         If the run is no fitted model.
     DataError
         If there is nothing to predict, or files are damaged.
+    SpaceError
+        If predictions or signals cannot be written.
     """
+    from threadpoolctl import threadpool_limits
+
     run, out = Path(run), Path(out)
     if read_card(run)["kind"] != "fit":
         raise InputError(
             f"{run} is an evaluation and holds no model; make one with: merps fit "
             "STORE --out RUN"
         )
-    model, _ = load_model(run)
-    config = run_config(run)
-    ids = open_dataset(Path(data)).sample_ids()
+    model, card = load_model(run)
+    if "warning" in card:
+        logger.warning("%s was %s", run, card["warning"])
+    if "config" not in card:
+        raise DataError(f"{run}: the model's options are not in it; fit it again")
+    config = restore_config(card["config"], where=run)
+    dataset = open_dataset(Path(data))
+    ids = dataset.sample_ids()
+    _require_writable(out)
     with _store_folder(store) as folder:
         preprocessed = preprocess_dataset(
-            data,
-            folder,
-            config=config,
-            jobs=jobs,
-            progress=progress,
+            data, folder, config=config, jobs=jobs, progress=progress
         )
-        opened = Store.open(folder)
-        samples = extract_samples(opened, config=config, jobs=jobs)
+        present = {*preprocessed.done, *preprocessed.skipped}
+        samples = extract_samples(
+            Store.open(folder),
+            config=config,
+            people=[name for name in dataset.people if name in present],
+            asked=dataset.seconds,
+            jobs=jobs,
+        )
     names = getattr(model, "feature_names_", ())
     samples = align_features(samples, names)
     if ids is not None:
         samples = _asked(samples, ids)
-    values = finalize(model.predict(samples))
+    if not len(samples):
+        raise DataError(f"{data}: no recording lasts a second; nothing to predict")
+    with threadpool_limits(1):  # equal sums, whatever the machine is doing
+        values = finalize(model.predict(samples))
     write_predictions(out, samples.ids, values)
+    n_known = int(np.sum(has_features(samples))) if names else 0
     return Predicted(
         ids=tuple(samples.ids),
         values=values,
-        without_signals=int(np.sum(~has_features(samples))),
+        without_signals=len(samples) - n_known,
         preprocessed=preprocessed,
     )
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse a place for the predictions before the work, not after it."""
+    with writing(out, needed_bytes=0):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
 
 
 @contextmanager
@@ -137,7 +166,10 @@ def _store_folder(store: Path | str | None) -> Iterator[Path]:
     if store is not None:
         yield Path(store)
         return
-    with tempfile.TemporaryDirectory(prefix="merps-predict-") as folder:
+    # After a second Ctrl-C, threads that are left behind may still write.
+    with tempfile.TemporaryDirectory(
+        prefix="merps-predict-", ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder) / "store"
 
 

@@ -4,17 +4,26 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from merps.config import Config, EegConfig, FnirsConfig, PreprocessConfig
+from merps.config import (
+    Config,
+    EegConfig,
+    FnirsConfig,
+    LeadInConfig,
+    PreprocessConfig,
+)
 from merps.datasets.mer_ps import MerPsDataset, TrialFailure, open_dataset
 from merps.engine import Progress, Silence, run_tasks
-from merps.errors import DataError
+from merps.errors import DataError, InputError
+from merps.predictions import name_some
 from merps.preprocessing.filters import band_pass, notch, resample
 from merps.preprocessing.quality import measure_quality
 from merps.preprocessing.repair import fill_gaps, joins
@@ -23,19 +32,19 @@ from merps.shapes import Signal
 from merps.store import (
     FileDigests,
     Store,
-    has_person,
+    StoredPerson,
     person_key,
     publish_person,
     require_space,
+    unit_path,
 )
-from merps.store.units import StoredPerson, unit_path
 
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same inputs and options give other numbers in the store.
 _STEP_VERSION = 1
-# More than one stored byte per input byte never happens: double in, float32 out.
-_OUTPUT_SHARE = 0.5
+# Stored bytes per input byte, where both modalities come as compressed doubles.
+_OUTPUT_SHARE = {"float32": 0.5, "float64": 1.0}
 
 
 @dataclass(frozen=True)
@@ -107,67 +116,57 @@ def preprocess_dataset(
     ------
     DataError
         If not one trial could be used.
+    InputError
+        If the store holds other things, or an option does not fit the recordings.
     SpaceError
         If the store cannot be written.
     """
     started = time.monotonic()
-    config = config or Config()
+    options = (config or Config()).preprocess
+    progress = progress or Silence()
     dataset = open_dataset(Path(data))
-    options = config.preprocess.model_dump(mode="json")
     filled = Store.create(
         Path(store),
-        config=options,
+        config=options.model_dump(mode="json"),
         source=dataset.source,
         role=dataset.role,
         terms=dataset.terms,
     )
-    progress = progress or Silence()
-    progress.expect(len(dataset.people))
-    done, skipped, failed = [], [], []
+    _require_room(dataset, filled, options)
+    n_steps = len(dataset.people)
+    progress.expect(n_steps)
+    done, skipped = [], []
+    failed = [(p.where, p.message) for p in dataset.problems if p.severity == "error"]
     for problem in dataset.problems:
-        if problem.severity == "error":
-            failed.append((problem.where, problem.message))
+        if problem.severity == "warning":
+            logger.warning("%s: %s", problem.where, problem.message)
     with FileDigests(filled.path, root=dataset.root) as digests:
-
-        def do_one(person: str) -> tuple[bool, tuple[str, ...]]:
-            """Preprocess one person unless it is done; return whether, and failures."""
-            inputs = digests.digests(dataset.input_files(person))
-            key = person_key(inputs, options, _STEP_VERSION)
-            if has_person(filled.path, person, key):
-                with StoredPerson(unit_path(filled.path, person, key)) as stored:
-                    failures = tuple(stored.sidecar["failures"])
-                filled.record(person, key)
-                return False, failures
-            trials, failures = _preprocess_person(dataset, person, config.preprocess)
-            if not trials:
-                raise DataError("; ".join(failures) or f"{person}: no trials found")
-            facts = {
-                "source": dataset.source,
-                "role": dataset.role,
-                "terms": dataset.terms,
-                "inputs": inputs,
-                "failures": list(failures),
-                "notes": {trial.stimulus: list(trial.notes) for trial in trials},
-            }
-            publish_person(filled.path, person, key, trials, sidecar=facts)
-            filled.record(person, key)
-            return True, failures
-
-        _require_room(dataset, filled)
-        for outcome in run_tasks(do_one, dataset.people, jobs=jobs):
+        bring = partial(_bring_up_to_date, dataset, filled, digests, options)
+        for outcome in run_tasks(bring, dataset.people, jobs=jobs):
             person = outcome.task
-            if outcome.error is not None:
-                if not isinstance(outcome.error, DataError):
-                    raise outcome.error
+            if isinstance(outcome.error, DataError):
                 failed.append((person, str(outcome.error)))
+            elif outcome.error is not None:
+                raise outcome.error
             else:
-                fresh, failures = outcome.value
-                (done if fresh else skipped).append(person)
+                is_new, failures = outcome.value
                 failed.extend((person, message) for message in failures)
+                if not is_new:
+                    skipped.append(person)
+                    n_steps -= 1
+                    progress.expect(n_steps)
+                    continue
+                done.append(person)
             progress.done(person)
     if not done and not skipped:
         listed = "\n".join(f"  {person}: {message}" for person, message in failed)
         raise DataError(f"{data}: not one recording could be used:\n{listed}")
+    kept = sorted(set(filled.people) - {*done, *skipped})
+    if kept:
+        logger.warning(
+            "%s still holds earlier signals of %s, who are not in %s or failed now",
+            *(store, name_some(kept), data),
+        )
     return Preprocessed(
         done=tuple(done),
         skipped=tuple(skipped),
@@ -194,23 +193,29 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
     Returns
     -------
     Trial
-        With filtered signals and quality tables of the unfiltered ones.
+        With filtered signals, NaN where a sample is missing, and quality tables of the
+        unfiltered ones.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit the recordings.
     """
-    notes, quality = list(trial.notes), {}
+    clean = partial(_clean, lead_in=config.lead_in, precision=config.precision)
     eeg = fnirs = eeg_rest = fnirs_rest = None
+    notes, quality = list(trial.notes), {}
     if trial.eeg is not None:
-        eeg, eeg_rest, quality["eeg"] = _clean(
-            trial.eeg, trial.baseline.eeg, config.eeg, config, notes, "EEG"
-        )
+        eeg, eeg_rest, quality["eeg"] = clean(trial.eeg, trial.baseline.eeg, config.eeg)
     if trial.fnirs is not None:
-        fnirs, fnirs_rest, quality["fnirs"] = _clean(
-            _pick(trial.fnirs, config.fnirs),
-            trial.baseline.fnirs and _pick(trial.baseline.fnirs, config.fnirs),
+        rest = trial.baseline.fnirs
+        fnirs, fnirs_rest, quality["fnirs"] = clean(
+            _pick(trial.fnirs, config.fnirs.kinds),
+            None if rest is None else _pick(rest, config.fnirs.kinds),
             config.fnirs,
-            config,
-            notes,
-            "fNIRS",
         )
+    for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
+        if rest is not None:
+            notes.append(f"the rest before the {name} does not run into it")
     return replace(
         trial,
         eeg=eeg,
@@ -221,18 +226,69 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
     )
 
 
+def _bring_up_to_date(
+    dataset: MerPsDataset,
+    store: Store,
+    digests: FileDigests,
+    config: PreprocessConfig,
+    person: str,
+) -> tuple[bool, tuple[str, ...]]:
+    """Preprocess one person unless it is done; tell whether, and what failed."""
+    inputs = digests.digests(dataset.input_files(person))
+    key = person_key(inputs, store.config, _STEP_VERSION)
+    failures = _failures_when_stored(store, person, key)
+    if failures is not None:
+        store.record(person, key)  # the last run may have ended before it did
+        return False, failures
+    trials, failures = _preprocess_person(dataset, person, config)
+    if not trials:
+        raise DataError("; ".join(failures) or f"{person}: no trials found")
+    facts = {
+        "source": dataset.source,
+        "role": dataset.role,
+        "terms": dataset.terms,
+        "inputs": inputs,
+        "failures": list(failures),
+        "notes": {trial.stimulus: list(trial.notes) for trial in trials},
+    }
+    publish_person(store.path, person, key, trials, sidecar=facts)
+    store.record(person, key)
+    return True, failures
+
+
+def _failures_when_stored(
+    store: Store, person: str, key: str
+) -> tuple[str, ...] | None:
+    """Return what failed when a person was stored; None where none is, or damaged."""
+    path = unit_path(store.path, person, key)
+    if not path.exists():
+        return None
+    try:
+        with StoredPerson(path) as stored:
+            facts = stored.sidecar
+    except DataError as error:
+        logger.warning("%s", error)
+        return None
+    return tuple(facts["failures"]) if facts["key"] == key else None
+
+
 def _preprocess_person(
     dataset: MerPsDataset, person: str, config: PreprocessConfig
 ) -> tuple[list[Trial], tuple[str, ...]]:
     """Return the preprocessed trials of one person, and what could not be used."""
     trials, failures = [], []
+    stimuli_of: dict[str, list[str]] = {}
     for item in dataset.trials(person):
         if isinstance(item, TrialFailure):
             failures.append(item.message)
-            logger.warning("%s: %s", person, item.message)
-        else:
-            trials.append(preprocess_trial(item, config))
-            logger.info("%s %s preprocessed", person, item.stimulus)
+            continue
+        trials.append(preprocess_trial(item, config))
+        logger.info("%s %s preprocessed", person, item.stimulus)
+        for note in item.notes:
+            stimuli_of.setdefault(note, []).append(item.stimulus)
+    if stimuli_of:
+        notes = (f"{note} ({name_some(names)})" for note, names in stimuli_of.items())
+        logger.warning("%s: %s", person, "; ".join(notes))
     return trials, tuple(failures)
 
 
@@ -240,28 +296,24 @@ def _clean(
     recording: Recording,
     rest: Recording | None,
     section: EegConfig | FnirsConfig,
-    config: PreprocessConfig,
-    notes: list[str],
-    name: str,
+    *,
+    lead_in: LeadInConfig,
+    precision: str,
 ) -> tuple[Recording, Recording | None, Quality]:
     """Filter one modality; return it, rest that does not run into it, and quality."""
+    rate_hz = recording.rate_hz
     quality = measure_quality(
-        recording.signal, rate_hz=recording.rate_hz, **section.quality.model_dump()
+        recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
     )
-    joined = rest is not None and joins(
-        rest.signal,
-        recording.signal,
-        rate_hz=recording.rate_hz,
-        **config.lead_in.model_dump(),
-    )
-    if joined:
+    if rest is not None and joins(
+        rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
+    ):
         whole = np.concatenate([rest.signal, recording.signal], axis=-1)
         recording = recording.with_signal(whole, start_s=rest.start_s)
         rest = None
-    elif rest is not None:
-        notes.append(f"the rest before the {name} does not run into it")
-        rest = _filter(rest, section, config.precision)
-    return _filter(recording, section, config.precision), rest, quality
+    if rest is not None:
+        rest = _filter(rest, section, precision)
+    return _filter(recording, section, precision), rest, quality
 
 
 def _filter(
@@ -293,36 +345,39 @@ def _missing_at(
     count = np.concatenate([np.zeros_like(count[..., :1]), count], axis=-1)
     edges = np.arange(n_times + 1) * (rate_hz / to_hz)
     last = missing.shape[-1]
-    starts = np.minimum(np.floor(edges[:-1]).astype(int), last - 1)
-    stops = np.clip(np.ceil(edges[1:]).astype(int), starts + 1, last)
+    # An edge that should meet a sample must not miss it by a rounding error.
+    starts = np.minimum(np.floor(edges[:-1] + 1e-6).astype(int), last - 1)
+    stops = np.clip(np.ceil(edges[1:] - 1e-6).astype(int), starts + 1, last)
     return count[..., stops] > count[..., starts]
 
 
-def _pick(recording: Recording, config: FnirsConfig) -> Recording:
-    """Keep the configured kinds of a recording."""
-    absent = [kind for kind in config.kinds if kind not in recording.kinds]
+def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
+    """Keep some kinds of a recording."""
+    absent = [kind for kind in kinds if kind not in recording.kinds]
     if absent:
-        raise DataError(
-            f"fNIRS has no {', '.join(absent)}, it has {', '.join(recording.kinds)}; "
-            "set preprocess.fnirs.kinds to some of these"
+        raise InputError(
+            f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
+            f"{', '.join(recording.kinds)}"
         )
-    rows = [recording.kinds.index(kind) for kind in config.kinds]
+    rows = [recording.kinds.index(kind) for kind in kinds]
     signal: Signal = recording.signal[rows]
     return replace(
         recording,
         signal=signal,
-        kinds=tuple(config.kinds),
+        kinds=tuple(kinds),
         quantity=tuple(recording.quantity[row] for row in rows),
         unit=tuple(recording.unit[row] for row in rows),
     )
 
 
-def _require_room(dataset: MerPsDataset, store: Store) -> None:
+def _require_room(
+    dataset: MerPsDataset, store: Store, config: PreprocessConfig
+) -> None:
     """Refuse to start where the store surely will not fit."""
     missing = [p for p in dataset.people if p not in store.people]
     files = {path for person in missing for path in dataset.input_files(person)}
     n_bytes = sum(path.stat().st_size for path in files)
-    require_space(store.path, int(_OUTPUT_SHARE * n_bytes))
+    require_space(store.path, int(_OUTPUT_SHARE[config.precision] * n_bytes))
 
 
 def _peak_mb() -> float:

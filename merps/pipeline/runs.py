@@ -1,25 +1,38 @@
 """Run folders: what a fit or an evaluation leaves behind, and how it was made."""
 
 import json
+import math
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from merps.config import Config, dump_config, load_config
+from merps import __version__
+from merps.config import Config, dump_config
 from merps.errors import DataError, InputError, mismatch
+from merps.models.persistence import DESCRIPTION, WEIGHTS
 from merps.store import Store
 from merps.store.files import replace_file, writing
 
 Kind: TypeAlias = Literal["fit", "evaluate"]
 
-_CARD = "run.json"
-_LIBRARIES = ("merps", "numpy", "scipy", "scikit-learn")
+PREDICTIONS = "predictions"
+METRICS = "metrics.jsonl"
+EVAL_ONLY = "fitted on people who are meant for evaluation only"
+
+_CARD, _CONFIG, _IGNORE = "run.json", "config.yaml", ".gitignore"
+_OURS = {_CARD, _CONFIG, _IGNORE, METRICS, PREDICTIONS, DESCRIPTION, WEIGHTS}
+# Models and predictions derive from licensed data: they stay out of git.
+_IGNORE_ALL = b"*\n"
+_LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 def prepare_run(path: Path, kind: Kind) -> None:
     """Make a run folder, or accept one that an earlier run of the kind left.
+
+    What an earlier run wrote stays until `reopen_run`.
 
     Parameters
     ----------
@@ -37,21 +50,33 @@ def prepare_run(path: Path, kind: Kind) -> None:
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; choose a folder for the run")
-    if path.is_dir() and any(path.iterdir()):
-        found = read_card(path)["kind"] if (path / _CARD).exists() else None
-        if found is None and not (path / ".gitignore").exists():
-            raise InputError(
-                f"{path} holds files that are no run of merps; choose another folder"
-            )
-        if found not in (kind, None):
-            raise InputError(
-                f"{path} holds a run of merps {found}, not of merps {kind}; choose "
-                "another folder"
-            )
+    if path.is_dir():
+        _require_own_folder(path, kind)
     with writing(path, needed_bytes=0):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Models and predictions derive from licensed data: they stay out of git.
-        replace_file(path / ".gitignore", b"*\n")
+        if not (path / _IGNORE).exists():
+            replace_file(path / _IGNORE, _IGNORE_ALL)
+
+
+def reopen_run(path: Path) -> None:
+    """Take away the card and the predictions of an earlier run in the folder.
+
+    A run that is then interrupted leaves no mixture that passes for a finished one.
+
+    Parameters
+    ----------
+    path : Path
+        A folder from `prepare_run`.
+
+    Raises
+    ------
+    SpaceError
+        If they cannot be removed.
+    """
+    with writing(path, needed_bytes=0):
+        (path / _CARD).unlink(missing_ok=True)
+        if (path / PREDICTIONS).is_dir():
+            shutil.rmtree(path / PREDICTIONS)
 
 
 def write_run(
@@ -82,22 +107,39 @@ def write_run(
     """
     card = {
         "kind": kind,
-        "data": dict(data),
+        "data": data,
         **facts,
         "seed": config.evaluate.seed,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": {"merps": __version__, **{n: version(n) for n in _LIBRARIES}},
         "config": config.model_dump(mode="json"),
     }
     texts = {
-        "config.yaml": dump_config(config),
+        _CONFIG: dump_config(config),
         **files,
-        _CARD: json.dumps(card, indent=1) + "\n",
+        _CARD: to_json(card, indent=1) + "\n",
     }
     for name, text in texts.items():
         with writing(path / name, needed_bytes=len(text)):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
             replace_file(path / name, text.encode())
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Write plain values as JSON, which has no NaN: null stands for it.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, sequences, text, numbers, booleans and None.
+    indent : int, optional
+        Spaces per level; everything on one line if absent.
+
+    Returns
+    -------
+    str
+        What any JSON parser reads.
+    """
+    return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -130,25 +172,42 @@ def read_card(path: Path) -> dict[str, Any]:
         content = json.loads(card.read_text(encoding="utf-8"))
         if content["kind"] not in ("fit", "evaluate"):
             raise ValueError(f"kind {content['kind']!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{card}: damaged ({error}); run it again") from error
     return content
 
 
-def run_config(path: Path) -> Config:
-    """Return the configuration of a run.
+def restore_config(values: Mapping[str, Any], *, where: object) -> Config:
+    """Make a configuration of the plain values that a file has kept.
 
     Parameters
     ----------
-    path : Path
-        A run folder.
+    values : mapping
+        Options by section.
+    where : object
+        The file, for the message.
 
     Returns
     -------
     Config
         Every option.
+
+    Raises
+    ------
+    InputError
+        If they are no options of this version, or do not go together.
     """
-    return load_config(path / "config.yaml")
+    try:
+        return Config.model_validate(dict(values))
+    except ValueError as error:
+        found = "; ".join(
+            ".".join(map(str, detail["loc"])) + f" {detail['msg']}".rstrip()
+            for detail in error.errors()
+        )
+        raise InputError(
+            f"{where}: its options do not go together, or not with this version of "
+            f"merps: {found.strip()}"
+        ) from error
 
 
 def describe_data(store: Store, people: Sequence[str]) -> dict[str, Any]:
@@ -164,15 +223,47 @@ def describe_data(store: Store, people: Sequence[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Source, role and terms of the data, and the digests of each person's inputs.
+        Source, role and terms of the data, and of each person the key, which is a
+        digest of the recordings and of what was done to them.
     """
-    inputs = {}
+    keys = {}
     for name in people:
         with store.person(name) as stored:
-            inputs[name] = stored.sidecar["key"]
+            keys[name] = stored.sidecar["key"]
     return {
         "source": store.source,
         "role": store.role,
         "terms": store.terms,
-        "people": inputs,
+        "people": keys,
     }
+
+
+def _require_own_folder(path: Path, kind: Kind) -> None:
+    """Refuse a folder with a run of the other kind, or with what is no run."""
+    try:
+        found = read_card(path)["kind"]
+    except DataError:  # none, or damaged: then all that is there must be ours
+        found = None
+    if found not in (kind, None):
+        raise InputError(
+            f"{path} holds a run of merps {found}, not of merps {kind}; choose "
+            "another folder"
+        )
+    names = {entry.name for entry in path.iterdir()}
+    strangers = sorted(n for n in names - _OURS if not n.endswith(".tmp"))
+    ignore = path / _IGNORE
+    marked = ignore.is_file() and ignore.read_bytes() == _IGNORE_ALL
+    if found is None and names and (strangers or not marked):
+        raise InputError(
+            f"{path} holds files that are no run of merps "
+            f"({min(strangers or names)!r} for one); choose another folder"
+        )
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN by None at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

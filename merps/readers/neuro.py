@@ -11,9 +11,7 @@ from merps.errors import DataError, mismatch
 from merps.recording import Recording
 
 #: File name endings of recordings that are looked for in a folder.
-SUFFIXES = (
-    *(".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".vhdr", ".set", ".cnt", ".snirf"),
-)
+SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
 # Partial pathlength factor of Beer-Lambert for a head of unstated age; concentrations
 # scale with it and nothing else here depends on it.
 _PATHLENGTH_FACTOR = 6.0
@@ -32,7 +30,8 @@ def read_eeg(path: Path) -> Recording:
     Returns
     -------
     Recording
-        Voltage in volts, shape (channel, time); names without dots.
+        Voltage in volts, shape (channel, time); names without the ``EEG`` that EDF
+        puts before them and without dots.
 
     Raises
     ------
@@ -52,7 +51,7 @@ def read_eeg(path: Path) -> Recording:
         signal=raw.get_data(),
         rate_hz=float(raw.info["sfreq"]),
         start_s=0.0,
-        channels=tuple(name.strip(". ") for name in raw.ch_names),
+        channels=tuple(n.removeprefix("EEG ").strip(". ") for n in raw.ch_names),
         quantity="voltage",
         unit="V",
     )
@@ -72,12 +71,14 @@ def read_hemoglobin(path: Path) -> Recording:
     Returns
     -------
     Recording
-        HbO and HbR in mol/L, shape (2, channel, time).
+        HbO and HbR in mol/L, shape (2, channel, time); channels named by their source
+        and detector.
 
     Raises
     ------
     DataError
-        If MNE cannot read the file, or if it holds no fNIRS.
+        If MNE cannot read the file, if it holds no fNIRS, or if channels have one of
+        HbO and HbR without the other.
     """
     from mne.preprocessing import nirs
 
@@ -89,7 +90,7 @@ def read_hemoglobin(path: Path) -> Recording:
                 raw = nirs.optical_density(raw, verbose="error")
             if "fnirs_od" in raw:
                 raw = nirs.beer_lambert_law(raw, ppf=_PATHLENGTH_FACTOR)
-            hbo, hbr = raw.copy().pick("hbo"), raw.pick("hbr")
+            hbo, hbr = raw.copy().pick("hbo"), raw.copy().pick("hbr")
     except (RuntimeError, ValueError) as error:
         raise mismatch(
             path,
@@ -97,15 +98,28 @@ def read_hemoglobin(path: Path) -> Recording:
             found=f"{', '.join(sorted(set(raw.get_channel_types())))} ({error})",
             remedy="pass a recording of fNIRS with two wavelengths",
         ) from error
+    channels, partners = map(_pairs, (hbo, hbr))
+    if channels != partners:
+        raise mismatch(
+            path,
+            expected="HbO and HbR of the same channels in the same order",
+            found=f"HbO of {', '.join(channels)} and HbR of {', '.join(partners)}",
+            remedy="pass a recording of fNIRS with two wavelengths",
+        )
     return Recording(
         signal=np.stack([hbo.get_data(), hbr.get_data()]),
         rate_hz=float(raw.info["sfreq"]),
         start_s=0.0,
-        channels=tuple(name.rsplit(" ", 1)[0] for name in hbo.ch_names),
+        channels=channels,
         quantity=("concentration", "concentration"),
         unit=("mol/L", "mol/L"),
         kinds=("HbO", "HbR"),
     )
+
+
+def _pairs(raw: Any) -> tuple[str, ...]:
+    """Return the channel names without the kind that MNE puts behind them."""
+    return tuple(name.rsplit(" ", 1)[0] for name in raw.ch_names)
 
 
 def _open(path: Path) -> Any:
@@ -116,6 +130,8 @@ def _open(path: Path) -> Any:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = mne.io.read_raw(path, preload=True, verbose="error")
+    except MemoryError:
+        raise
     except Exception as error:  # readers of a dozen formats raise whatever they like
         raise DataError(
             f"{path}: cannot be read as a recording ({type(error).__name__}: "

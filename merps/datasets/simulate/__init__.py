@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +12,26 @@ import numpy as np
 from jaxtyping import Float64
 
 from merps.config import Config
-from merps.datasets.arrays import EEG_CHANNELS, EEG_RATES_HZ, FNIRS_CHANNELS
+from merps.datasets.arrays import (
+    EEG_CHANNELS,
+    EEG_RATES_HZ,
+    FNIRS_CHANNELS,
+    FNIRS_RATE_HZ,
+)
 from merps.datasets.simulate.backgrounds import eeg_background, fnirs_background
 from merps.datasets.simulate.layout import write_json, write_person, write_side_files
 from merps.datasets.simulate.oracle import score_oracle
-from merps.datasets.simulate.signals import (
-    FNIRS_RATE_HZ,
-    PlantedEeg,
-    PlantedFnirs,
-    SyntheticEeg,
-    SyntheticFnirs,
-)
+from merps.datasets.simulate.signals import PlantedEeg, PlantedFnirs
+from merps.datasets.simulate.synthetic import SyntheticEeg, SyntheticFnirs
 from merps.datasets.simulate.world import REST_S, VIDEO_SECONDS, World
 from merps.engine import Progress, Silence, run_tasks
-from merps.errors import InputError
+from merps.errors import InputError, LockedError, SpaceError
 from merps.store import require_space
 
 logger = logging.getLogger(__name__)
 
 _PREFIXES = {"trainval": "test_", "leaderboard": "predict"}
+_HEAD_RADIUS_M = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,58 +113,72 @@ def simulate_dataset(
         If an option cannot be used or the folder is not empty.
     SpaceError
         If the folder cannot be written.
+    LockedError
+        If another process writes the folder, or was stopped while it did.
     """
     path, progress = Path(path), progress or Silence()
     _check_options(people, eeg_rate_hz, coupling, seed, layout, video_s)
-    world = World(seed, coupling, layout, tuple(video_s))
+    world = World(seed, coupling, layout, tuple(map(int, video_s)))
     names = tuple(f"{_PREFIXES[layout]}{k}" for k in range(1, people + 1))
+    bad = {name: _bad_channels(world, p) for p, name in enumerate(names)}
     recorded_eeg = recorded_fnirs = None
     if eeg_backgrounds:
         recorded_eeg = eeg_background(eeg_backgrounds, EEG_CHANNELS)
     if fnirs_backgrounds:
         recorded_fnirs = fnirs_background(fnirs_backgrounds, FNIRS_CHANNELS)
+    options = {
+        "source": "simulated",
+        "layout": layout,
+        "seed": seed,
+        "coupling": coupling,
+        "people": people,
+        "eeg_rate_hz": eeg_rate_hz,
+        "video_s": world.video_s,
+        "eeg_backgrounds": recorded_eeg.files if recorded_eeg else (),
+        "fnirs_backgrounds": recorded_fnirs.files if recorded_fnirs else (),
+    }
     eeg_positions, fnirs_positions = _eeg_positions(), _fnirs_positions()
     n_seconds = sum(video_s) + REST_S * len(video_s)
     rates = len(EEG_CHANNELS) * eeg_rate_hz + 6 * len(FNIRS_CHANNELS) * FNIRS_RATE_HZ
     needed = int(people * n_seconds * rates * 8 * (0.65 if compress else 1))
 
-    def write_one(person: int) -> str:
-        """Simulate and write one person."""
-        eeg = PlantedEeg(
-            world,
-            person,
-            recorded_eeg or SyntheticEeg(world.person_rng(person, 3), eeg_positions),
-            eeg_positions,
-        )
-        fnirs = PlantedFnirs(
-            world,
-            person,
-            recorded_fnirs
-            or SyntheticFnirs(world.person_rng(person, 12), len(FNIRS_CHANNELS)),
-            fnirs_positions / 0.1,
-            bad[names[person]],
-        )
-        write_person(
-            folder,
-            world,
-            person,
-            names[person],
-            eeg=eeg,
-            fnirs=fnirs,
-            eeg_rate_hz=eeg_rate_hz,
-            compress=compress,
-        )
-        return names[person]
-
-    progress.expect(people)
     with _complete_or_absent(path, needed) as folder:
-        bad = {name: _bad_channels(world, p) for p, name in enumerate(names)}
+
+        def write_one(person: int) -> None:
+            """Simulate and write one person."""
+            eeg = recorded_eeg or SyntheticEeg(
+                world.person_rng(person, 3), eeg_positions
+            )
+            fnirs = recorded_fnirs or SyntheticFnirs(
+                world.person_rng(person, 12), len(FNIRS_CHANNELS)
+            )
+            write_person(
+                folder,
+                world,
+                person,
+                names[person],
+                eeg=PlantedEeg(world, person, eeg, eeg_positions),
+                fnirs=PlantedFnirs(
+                    world,
+                    person,
+                    fnirs,
+                    fnirs_positions / _HEAD_RADIUS_M,
+                    bad[names[person]],
+                ),
+                eeg_rate_hz=eeg_rate_hz,
+                compress=compress,
+            )
+
+        write_json(folder / "simulation.json", options)
         write_side_files(folder, world, names, bad=bad, fnirs_positions=fnirs_positions)
-        for outcome in run_tasks(write_one, range(people), jobs=jobs):
-            if outcome.error is not None:
-                raise outcome.error
-            logger.info("simulated %s", outcome.value)
-            progress.done(outcome.value)
+        progress.expect(people)
+        # Closed before the folder is removed, so that no thread writes after that.
+        with closing(run_tasks(write_one, range(people), jobs=jobs)) as outcomes:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+                logger.info("simulated %s", names[outcome.task])
+                progress.done(names[outcome.task])
         config = Config()
         oracle = score_oracle(
             world, names, seed=config.evaluate.seed, width_s=config.features.width_s
@@ -191,30 +206,49 @@ def _check_options(
         raise InputError(f"seed must not be negative, got {seed}")
     if layout not in _PREFIXES:
         raise InputError(f"layout must be trainval or leaderboard, got {layout!r}")
-    if not 1 <= len(video_s) <= 99 or not all(4 <= s <= 999 for s in video_s):
+    whole = all(4 <= length <= 999 and length == int(length) for length in video_s)
+    if not 1 <= len(video_s) <= 99 or not whole:
         raise InputError(
-            "video_s must name 1 to 99 videos of 4 to 999 seconds each, got "
+            "video_s must name 1 to 99 videos of 4 to 999 whole seconds each, got "
             f"{list(video_s)}"
         )
 
 
 @contextmanager
 def _complete_or_absent(path: Path, needed_bytes: int) -> Iterator[Path]:
-    """Yield a folder beside `path` that takes its name once it is complete."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(
-            f"{path} exists and is not an empty folder; choose another place or "
-            "delete it first"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    require_space(path.parent, needed_bytes)
-    folder = path.parent / f".{path.name}.{os.getpid()}.partial"
-    folder.mkdir()
+    """Yield a folder whose content comes to be at `path` once it is complete."""
     try:
-        yield folder
-        os.replace(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        is_there = path.is_dir()
+        if path.exists() and (not is_there or any(path.iterdir())):
+            raise InputError(
+                f"{path} exists and is not an empty folder; choose another place or "
+                "delete it first"
+            )
+        place = path if is_there else path.parent
+        place.mkdir(parents=True, exist_ok=True)
+        require_space(place, needed_bytes)
+        folder = place / f".{path.name}.partial"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise LockedError(
+                f"{folder} exists: another process writes it, or was stopped while it "
+                "did; delete it if none is at work"
+            ) from None
+        try:
+            yield folder
+            if is_there:  # its entries move, since it may be a mount or a link
+                for entry in sorted(folder.iterdir()):
+                    os.replace(entry, path / entry.name)
+            else:
+                os.replace(folder, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise SpaceError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or "
+            "choose another folder"
+        ) from error
 
 
 def _bad_channels(world: World, person: int) -> list[int]:

@@ -2,14 +2,14 @@
 
 import glob
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
-from merps.errors import InputError, MerpsError
+from merps.errors import DataError, InputError, mismatch
 from merps.preprocessing.filters import resample
 from merps.readers.neuro import SUFFIXES, read_eeg, read_hemoglobin
 from merps.recording import Recording
@@ -26,22 +26,30 @@ class RecordedBackground:
 
     Parameters
     ----------
-    recordings : sequence of Recording
-        Where stretches come from.
+    recordings : mapping of str to Recording
+        Where stretches come from, by file.
     channels : sequence of str
         Channels of the result; same names are matched, the others go in order.
     scale : float
         Factor from the recordings' unit to that of the result.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Names of the files, without folders.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], channels: Sequence[str], scale: float
+        self,
+        recordings: Mapping[Path, Recording],
+        channels: Sequence[str],
+        scale: float,
     ) -> None:
-        self._recordings = recordings
+        self.files = tuple(path.name for path in recordings)
+        self._recordings = list(recordings.values())
         self._scale = scale
-        self._sources = [_match(r.channels, channels) for r in recordings]
-        self._rated: dict[tuple[int, float], Float32[np.ndarray, "*kind channel time"]]
-        self._rated = {}
+        self._sources = [_match(r.channels, channels) for r in self._recordings]
+        self._rated: dict[tuple[int, float], np.ndarray] = {}
 
     def draw(
         self, rng: np.random.Generator, n_times: int, rate_hz: float
@@ -160,14 +168,22 @@ def _match(
 
 def _read_all(
     paths: Sequence[Path | str], read: Callable[[Path], Recording]
-) -> list[Recording]:
-    """Read every file that can be read, and name those that cannot."""
+) -> dict[Path, Recording]:
+    """Read every file that can be used, and name those that cannot."""
     files = list(_expand(paths))
-    recordings = []
+    recordings = {}
     for file in files:
         try:
-            recordings.append(read(file))
-        except MerpsError as error:
+            recording = read(file)
+            if not np.isfinite(recording.signal).all():
+                raise mismatch(
+                    file,
+                    expected="a signal without gaps",
+                    found="NaN or infinite samples",
+                    remedy="cut or mend the recording first",
+                )
+            recordings[file] = recording
+        except DataError as error:
             logger.warning("left out as background: %s", error)
     if not recordings:
         raise InputError(

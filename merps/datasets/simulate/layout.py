@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from merps.datasets.arrays import FNIRS_CHANNELS
 from merps.datasets.layout import SIGNAL_FILES
@@ -40,7 +41,7 @@ def write_person(
 ) -> None:
     """Write the four signal files and the labels of one person.
 
-    One trial is in memory at a time.
+    One trial is in memory at a time, besides the rests before all of them.
 
     Parameters
     ----------
@@ -61,32 +62,26 @@ def write_person(
     """
     folder = root / "data" / name
     folder.mkdir(parents=True)
-    videos = range(len(world.video_s))
-    rest: list[tuple[str, np.ndarray]] = []
-
-    def divided(trials: Iterable[np.ndarray], n_rest: int) -> Iterator[Any]:
-        """Yield what belongs to the videos and keep what came before them."""
-        rest.clear()
-        for video, trial in enumerate(trials, start=1):
-            rest.append((f"video_{video}", trial[..., :n_rest].astype(np.float64)))
-            yield f"video_{video}", trial[..., n_rest:].astype(np.float64)
-
-    eeg_trials = (eeg.trial(v, eeg_rate_hz) for v in videos)
-    n_rest = round(REST_S * eeg_rate_hz)
-    write_mat5(
-        folder / SIGNAL_FILES["eeg"], divided(eeg_trials, n_rest), compress=compress
-    )
-    write_mat5(folder / SIGNAL_FILES["eeg_baseline"], rest, compress=compress)
-    fnirs_trials = (fnirs.trial(v) for v in videos)
-    write_mat5(
-        folder / SIGNAL_FILES["fnirs"],
-        divided(fnirs_trials, fnirs.n_rest),
+    n_videos = len(world.video_s)
+    _write_signals(
+        folder,
+        "eeg",
+        partial(eeg.trial, rate_hz=eeg_rate_hz),
+        n_videos=n_videos,
+        n_rest=round(REST_S * eeg_rate_hz),
         compress=compress,
     )
-    write_mat5(folder / SIGNAL_FILES["fnirs_baseline"], rest, compress=compress)
+    _write_signals(
+        folder,
+        "fnirs",
+        fnirs.trial,
+        n_videos=n_videos,
+        n_rest=fnirs.n_rest,
+        compress=compress,
+    )
     labels = root / "annotations" / f"{name}_label.mat"
     labels.parent.mkdir(exist_ok=True)
-    ratings = ((f"video_{v + 1}", world.targets(person, v).T) for v in videos)
+    ratings = ((f"video_{v + 1}", world.targets(person, v).T) for v in range(n_videos))
     write_mat5(labels, ratings, compress=compress)
 
 
@@ -113,19 +108,13 @@ def write_side_files(
     fnirs_positions : ndarray, shape (channel, 3)
         Positions in meters.
     """
-    simulation = {
-        "source": "simulated",
-        "layout": world.layout,
-        "seed": world.seed,
-        "coupling": world.coupling,
-        "people": len(people),
-    }
-    write_json(root / "simulation.json", simulation)
-    (root / "README.md").write_text(
-        _README.format(layout=world.layout, coupling=world.coupling)
+    _write_text(
+        root / "README.md",
+        _README.format(layout=world.layout, coupling=world.coupling),
     )
-    (root / "Targeted_emotions.txt").write_text(
-        "".join(f"{v}\t{e.capitalize()}\n" for v, e in world.emotions.items())
+    _write_text(
+        root / "Targeted_emotions.txt",
+        "".join(f"{v}\t{e.capitalize()}\n" for v, e in world.emotions.items()),
     )
     usable = (
         [name, *(int(c not in bad[name]) for c in range(len(FNIRS_CHANNELS)))]
@@ -150,7 +139,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     content : mapping
         What JSON can hold.
     """
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    _write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_table(
@@ -171,7 +160,37 @@ def write_table(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    path.write_text(text.getvalue())
+    _write_text(path, text.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write the same bytes whatever the locale."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_signals(
+    folder: Path,
+    modality: str,
+    make_trial: Callable[[int], Float32[np.ndarray, "*kind channel time"]],
+    *,
+    n_videos: int,
+    n_rest: int,
+    compress: bool,
+) -> None:
+    """Write each trial as it is made, and then what lies before the onsets."""
+    rest_of: dict[str, Float32[np.ndarray, "*kind channel time"]] = {}
+
+    def make(video: int) -> tuple[str, Float64[np.ndarray, "*kind channel time"]]:
+        """Make one trial and keep its rest."""
+        name, trial = f"video_{video + 1}", make_trial(video)
+        rest_of[name] = trial[..., :n_rest].copy()
+        return name, trial[..., n_rest:].astype(np.float64)
+
+    write_mat5(
+        folder / SIGNAL_FILES[modality], map(make, range(n_videos)), compress=compress
+    )
+    kept = ((name, rest.astype(np.float64)) for name, rest in rest_of.items())
+    write_mat5(folder / SIGNAL_FILES[f"{modality}_baseline"], kept, compress=compress)
 
 
 def _write_ids(root: Path, world: World, people: Sequence[str]) -> None:

@@ -8,18 +8,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from merps.shapes import Targets
-from merps.splits import MER_PS_EMOTIONS
+from merps.splits import EMOTION_SIDES, MER_PS_EMOTIONS
 
 #: Seconds of MER-PS V1..V15 as released.
 VIDEO_SECONDS = (135, 137, 90, 79, 135, 93, 122, 107, 70, 60, 61, 63, 111, 103, 170)
-#: Direction of each target emotion in the plane of valence and arousal.
-QUADRANTS = {
-    "neutral": (0.0, 0.0),
-    "sad": (-1.0, -1.0),
-    "fear": (-1.0, 1.0),
-    "happy": (1.0, 1.0),
-    "relax": (1.0, -1.0),
-}
 #: Rest before each video, in seconds.
 REST_S = 5
 #: Seconds by which a rating trails the brain activity that it reports.
@@ -44,7 +36,7 @@ SOURCES = (
 )
 # Standard deviation and correlation time of what moves a source beside the deviation;
 # S = 1 then gives the oracle a Pearson correlation near 0.5 on new people and videos.
-_WANDER, _WANDER_S = 0.45, 25.0
+_WANDER, _WANDER_S = 0.6, 25.0
 
 
 def smooth_noise(
@@ -134,7 +126,7 @@ class World:
             zip(self.video_s, self.emotions.values(), strict=True)
         ):
             rng = self.rng(0, k)
-            level = _LEVEL * QUADRANTS[emotion] + _LEVEL_JITTER * rng.normal(size=2)
+            level = _LEVEL * EMOTION_SIDES[emotion] + _LEVEL_JITTER * rng.normal(size=2)
             wave = smooth_noise(rng, (2, n_seconds), _COURSE_S).T
             wave = (wave - wave.mean(axis=0)) / wave.std(axis=0)
             courses.append(128 + self._onset(n_seconds) * (level + _COURSE * wave))
