@@ -217,7 +217,7 @@ class ModelConfig(Section):
         10_000.0,
         100_000.0,
     )
-    inner_folds: Annotated[int, Field(ge=2)] = 5
+    inner_folds: Annotated[int, Field(ge=3)] = 5  # what the fusion needs
     gains: Annotated[tuple[NonNegativeFloat, ...], _List, Field(min_length=1)] = tuple(
         tenth / 10 for tenth in range(13)
     )

@@ -28,7 +28,7 @@ class CheckResult:
     people, trials : int
         How many people there are, and how many trials look usable.
     problems : tuple of Problem
-        Everything found, in the order of folder, side files, people.
+        Everything found, in the order of folder, side files, people, videos.
     """
 
     people: int

@@ -172,3 +172,20 @@ def parse_sample_id(text: str) -> tuple[str, str, int]:
             "<person>_V<2-digit video>_T<3-digit second>, such as predict1_V01_T000"
         )
     return match["person"], match["stimulus"], int(match["second"])
+
+
+def natural_order(name: str) -> tuple:
+    """Return a sorting key that puts test_2 before test_10.
+
+    Parameters
+    ----------
+    name : str
+        A name with numbers in it.
+
+    Returns
+    -------
+    tuple
+        The key.
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name

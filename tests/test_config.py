@@ -185,6 +185,7 @@ def test_a_repeated_key_is_a_problem(tmp_path):
         (["windows.window_s=.inf"], "should be a finite number"),
         (["windows.lag_s=-1"], "should be greater than or equal to 0"),
         (["model.inner_folds=2.5"], "should be a valid integer"),
+        (["model.inner_folds=2"], "should be greater than or equal to 3"),
         (["model.gains=[]"], "at least 1 item"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_card_tells_all(store, run):
     assert run.stat().st_mode & 0o777 == 0o700
     (line,) = (run / "metrics.jsonl").read_text().splitlines()
     metrics = json.loads(line)
-    assert metrics["n_samples"] == 4 * 49
+    assert metrics["n_samples"] == 4 * 30
     assert len(metrics["gain"]) == len(metrics["inner_mae"]) == 2
     assert str(store) not in (run / "run.json").read_text()
 

@@ -148,6 +148,8 @@ def test_more_columns_than_rows(rng):
 def test_bad_arguments_are_refused(rng):
     with pytest.raises(InputError, match="gains must not be negative"):
         ResidualFusion(gains=(-1.0,)).fit(make_samples(rng))
+    with pytest.raises(InputError, match="n_folds must be at least 3, got 2"):
+        ResidualFusion(n_folds=2).fit(make_samples(rng))
     with pytest.raises(InputError, match="have no features"):
         ResidualFusion().fit(make_samples(rng, n_features=0))
 

@@ -46,12 +46,16 @@ def model_files(run):
 
 @pytest.mark.parametrize("model", ["fusion", "bandpower"])
 def test_held_out_people_leave_the_model_as_it_is(store, spoiled, tmp_path, model):
-    fit_model(store, tmp_path / "a", model=model, hold_out=[HELD_OUT])
-    fit_model(spoiled, tmp_path / "b", model=model, hold_out=[HELD_OUT], jobs=1)
+    def fit(path, name, **options):
+        config = load_config(None, QUICK)
+        fit_model(path, tmp_path / name, model=model, config=config, **options)
+
+    fit(store, "a", hold_out=[HELD_OUT])
+    fit(spoiled, "b", hold_out=[HELD_OUT], jobs=1)
     assert model_files(tmp_path / "a") == model_files(tmp_path / "b")
     # The same noise does show where this person is learned from.
-    fit_model(store, tmp_path / "c", model=model)
-    fit_model(spoiled, tmp_path / "d", model=model)
+    fit(store, "c")
+    fit(spoiled, "d")
     assert model_files(tmp_path / "c")[1] != model_files(tmp_path / "d")[1]
 
 

@@ -19,7 +19,6 @@ from merps.datasets.arrays import (
     fnirs_length,
     label_axes,
 )
-from merps.datasets.layout import natural_order
 from merps.datasets.mer_ps import TrialFailure, open_dataset
 from merps.errors import DataError, InputError
 from merps.recording import Trial
@@ -417,6 +416,10 @@ def test_simulated_data_say_so_and_keep_their_role(tmp_path):
     dataset = open_dataset(root)
     assert dataset.source == "mer-ps-leaderboard"
     assert "it lacks coupling, layout, seed" in dataset.problems[0].message
+    for text in ("3", '["source", "layout", "seed", "coupling"]'):
+        (root / "simulation.json").write_text(text)
+        message = open_dataset(root).problems[0].message
+        assert "it lacks coupling, layout, seed, source" in message
     (root / "simulation.json").write_text("{")
     assert "simulation.json" in open_dataset(root).problems[0].where
 
@@ -478,15 +481,3 @@ def test_input_files_are_those_that_are_read(good, tmp_path):
             InputError, match=r"no person 'test_9' in .* test_1, test_2"
         ):
             verb("test_9")
-
-
-def test_people_come_in_natural_order():
-    names = ["test_10", "test_2", "a", "a1", "1", "b"]
-    assert sorted(names, key=natural_order) == [
-        "1",
-        "a",
-        "a1",
-        "b",
-        "test_2",
-        "test_10",
-    ]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.preprocessing.repair import fill_gaps, joins, missing_samples
+from merps.preprocessing.repair import fill_gaps, joins
 
 
 @given(
@@ -34,16 +34,6 @@ def test_fill_gaps_restores_a_line_and_copies(dtype):
     np.testing.assert_allclose(filled, line, rtol=1e-6)
     assert np.isnan(broken).sum() == 3
     assert not np.shares_memory(fill_gaps(line), line)
-
-
-def test_missing_samples_finds_one_nan(rng):
-    x_ct = rng.normal(size=(3, 50))
-    assert not missing_samples(x_ct)
-    assert not missing_samples(x_ct[:, :0])
-    x_ct[2, 49] = np.nan
-    assert missing_samples(x_ct)
-    assert missing_samples(np.asfortranarray(x_ct))
-    assert not missing_samples(fill_gaps(x_ct))
 
 
 @pytest.fixture

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from tables import make_samples, shuffled
 
 from merps.errors import InputError
-from merps.samples import Samples, format_sample_id, parse_sample_id
+from merps.samples import (
+    Samples,
+    format_sample_id,
+    natural_order,
+    parse_sample_id,
+)
 
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 
@@ -152,3 +157,15 @@ def test_a_long_id_is_quoted_in_part():
     with pytest.raises(InputError) as caught:
         parse_sample_id("x" * 10_000)
     assert len(str(caught.value)) < 250
+
+
+def test_people_come_in_natural_order():
+    names = ["test_10", "test_2", "a", "a1", "1", "b"]
+    assert sorted(names, key=natural_order) == [
+        "1",
+        "a",
+        "a1",
+        "b",
+        "test_2",
+        "test_10",
+    ]

@@ -94,3 +94,9 @@ def test_other_features_are_refused(rng):
     samples.features[3, 2] = -np.inf
     with pytest.raises(InputError, match="feature f2 is infinite"):
         SignalModel().fit(samples)
+
+
+def test_a_single_row_is_too_little(rng):
+    samples = make_samples(rng).take(np.arange(1))
+    with pytest.raises(InputError, match="1 labeled row"):
+        SignalModel().fit(samples)

@@ -35,13 +35,14 @@ Backgrounds = Annotated[
 ]
 
 
-def _version(value: bool) -> None:
-    """Print the version and stop."""
+def _version(value: bool) -> bool:
+    """Print the version and stop, if asked to."""
     if value:
         from merps import __version__
 
         print(f"merps {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -25,6 +25,18 @@ from rich.table import Table
 
 from merps.errors import MerpsError, SpaceError
 
+# Options that every command has.
+_COMMON = {
+    "as_json": Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ],
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", help="Print errors only, and JSON if asked for.")
+    ],
+    "debug": Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and every log line.")
+    ],
+}
 _INTERNAL_ERROR, _BROKEN_PIPE = 70, 141
 _NARROW = 100
 
@@ -44,8 +56,10 @@ class Session:
 
     def __init__(self, *, as_json: bool, quiet: bool, debug: bool) -> None:
         self.as_json, self.quiet, self.debug = as_json, quiet, debug
-        self.out = Console(highlight=False)
-        self.err = Console(stderr=True, highlight=False)
+        # What is printed holds names from files: nothing in it is taken for markup.
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        self.out = Console(**plain)
+        self.err = Console(stderr=True, **plain)
         if not self.out.is_terminal:
             # A file or a pipe has no width; tables must not be cut to 80 columns.
             self.out.width = max(self.out.width, _NARROW)
@@ -59,7 +73,7 @@ class Session:
             One or more lines, taken as they are.
         """
         if not (self.quiet or self.as_json):
-            self.out.print(text, markup=False, soft_wrap=True)
+            self.out.print(text, soft_wrap=True)
 
     def show(self, table: Table) -> None:
         """Print a table for a person.
@@ -91,7 +105,7 @@ class Session:
         text : str
             One line.
         """
-        self.err.print(text, style="yellow", markup=False, soft_wrap=True)
+        self.err.print(text, style="yellow", soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator["Steps"]:
@@ -113,10 +127,10 @@ class Session:
             yield Steps(title, None, self.err)
         else:
             bar = Progress(
-                TextColumn("{task.description:<12}"),
+                TextColumn("{task.description:<12}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]:<20}"),
+                TextColumn("{task.fields[unit]:<20}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -172,7 +186,9 @@ class Steps:
             self._bar.update(self._task, advance=1, unit=unit)
         elif self._console is not None:
             of = "" if self._total is None else f"/{self._total}"
-            self._console.print(f"{self._title} {self._done}{of} {unit}", markup=False)
+            self._console.print(
+                f"{self._title} {self._done}{of} {unit}", soft_wrap=True
+            )
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -193,39 +209,15 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
         )
-        for name, annotation in (
-            (
-                "as_json",
-                Annotated[
-                    bool,
-                    typer.Option("--json", help="Print the result as one JSON object."),
-                ],
-            ),
-            (
-                "quiet",
-                Annotated[
-                    bool,
-                    typer.Option(
-                        "--quiet", help="Print errors only, and JSON if asked for."
-                    ),
-                ],
-            ),
-            (
-                "debug",
-                Annotated[
-                    bool,
-                    typer.Option("--debug", help="Show tracebacks and every log line."),
-                ],
-            ),
-        )
+        for name, annotation in _COMMON.items()
     ]
 
     @functools.wraps(function)
     def run(**options: Any) -> None:
         session = Session(**{p.name: options.pop(p.name) for p in common})
-        _set_up_logging(session)
         try:
-            code = function(session, **options)
+            with _logging(session):
+                code = function(session, **options)
         except KeyboardInterrupt:
             session.warn(
                 "interrupted; what was finished is kept, the same command goes on"
@@ -264,7 +256,7 @@ def _report(session: Session, text: str) -> None:
     """Print an error, with the traceback where it was asked for."""
     if session.debug:
         traceback.print_exc()
-    session.err.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    session.err.print(f"error: {text}", style="red", soft_wrap=True)
 
 
 class _LogLines(logging.Handler):
@@ -278,15 +270,24 @@ class _LogLines(logging.Handler):
         """Print one line."""
         try:
             text = f"{record.levelname.lower()}: {self.format(record)}"
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
         except Exception:  # a log line never ends the work
             self.handleError(record)
 
 
-def _set_up_logging(session: Session) -> None:
+@contextmanager
+def _logging(session: Session) -> Iterator[None]:
     """Send log lines to standard error, without disturbing a progress bar."""
-    level = logging.ERROR if session.quiet else logging.WARNING
     logger = logging.getLogger("merps")
-    logger.handlers[:] = [_LogLines(session.err)]
+    former = (logger.level, logger.propagate)
+    level = logging.ERROR if session.quiet else logging.WARNING
+    handler = _LogLines(session.err)
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if session.debug else level)
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(former[0])
+        logger.propagate = former[1]

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from merps.errors import DataError, mismatch
 from merps.predictions import name_some
+from merps.samples import natural_order
 
 Layout: TypeAlias = Literal["trainval", "leaderboard", "refed", "input"]
 Severity: TypeAlias = Literal["error", "warning", "note"]
@@ -20,7 +21,6 @@ SIGNAL_FILES: Mapping[Part, str] = {
     "eeg_baseline": "EEG_baselines.mat",
     "fnirs_baseline": "fNIRS_baselines.mat",
 }
-SIDE_FILES = ("sample_ids.csv", "targets.csv", "fNIRS_reservations.csv")
 _PERSON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # In spite of their names, test_* are the training people.
 _SOURCES = (
@@ -186,23 +186,6 @@ def require_inside(root: Path, path: Path) -> None:
         )
 
 
-def natural_order(name: str) -> tuple:
-    """Return a sorting key that puts test_2 before test_10.
-
-    Parameters
-    ----------
-    name : str
-        A name with numbers in it.
-
-    Returns
-    -------
-    tuple
-        The key.
-    """
-    parts = re.split(r"([0-9]+)", name)
-    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
-
-
 def _find_folder(root: Path) -> Folder:
     """Find the people and the layout of a data folder."""
     root = _find_root(root)
@@ -253,9 +236,7 @@ def _find_root(root: Path) -> Path:
             remedy="unpack it, and pass the folder",
         )
     root = root.resolve()
-    candidates = [root, *_visible(root)]
-    if (root / "data").is_dir():
-        candidates = [root]
+    candidates = [root] if (root / "data").is_dir() else _visible(root)
     found = [path for path in candidates if (path / "data").is_dir()]
     if len(found) != 1:
         names = name_some(path.name for path in found)

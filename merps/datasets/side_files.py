@@ -196,12 +196,12 @@ def is_simulated(folder: Folder) -> tuple[bool, tuple[Problem, ...]]:
         if path is None:
             return False, ()
         content = json.loads(path.read_text(encoding="utf-8"))
-        lacking = {"source", "layout", "seed", "coupling"} - set(content)
-        if not isinstance(content, dict) or lacking:
+        facts = content if isinstance(content, dict) else {}
+        if lacking := {"source", "layout", "seed", "coupling"} - set(facts):
             raise ValueError(f"it lacks {name_some(sorted(lacking))}")
         if content["source"] != "simulated":
             raise ValueError(f"its source is {str(content['source'])[:40]!r}")
-    except (DataError, OSError, ValueError, TypeError, RecursionError) as error:
+    except (DataError, OSError, ValueError, RecursionError) as error:
         message = f"not the mark of simulated data, so that it is ignored: {error}"
         return False, (Problem("error", name, message),)
     return True, ()

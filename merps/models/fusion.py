@@ -55,7 +55,9 @@ class ResidualFusion(BaseEstimator):
     residuals are made anew without the held-out groups. The chosen pair has the
     smallest absolute error; a gain above zero is kept only if its improvement over
     the prior passes a one-sided t-test over groups at the 1 % level, since the best of
-    many pairs looks better than the prior by chance alone.
+    many pairs looks better than the prior by chance alone. With people as groups all
+    of this is decided on known stimuli; for a stimulus that training has not seen, the
+    prior is the training median, and the same slopes and gains are added to that.
 
     Parameters
     ----------
@@ -122,11 +124,13 @@ class ResidualFusion(BaseEstimator):
             If there are no labels or no feature columns, a feature is infinite, a
             gain is negative, or there are fewer than 3 folds.
         """
-        gains = np.sort(np.append(np.asarray(self.gains, dtype=np.float64), 0.0))
-        if gains[0] < 0 or self.n_folds < _FEWEST_GROUPS:
+        gains = np.unique([0.0, *self.gains])
+        if gains[0] < 0:
+            raise InputError(f"gains must not be negative, got {gains[0]:g}")
+        if self.n_folds < _FEWEST_GROUPS:
             raise InputError(
-                "gains must not be negative and n_folds at least 3, got "
-                f"{gains[0]:g} and {self.n_folds}"
+                f"n_folds must be at least {_FEWEST_GROUPS}, got {self.n_folds}: the "
+                "prior is cross-fitted inside what an inner fold leaves over"
             )
         samples = in_order(labeled(samples))
         has_features(samples)

@@ -19,6 +19,8 @@ from merps.models.rows import (
 from merps.samples import Samples
 from merps.shapes import SampleTargets
 
+_FEWEST_ROWS = 2
+
 
 class SignalModel(BaseEstimator):
     """Regress valence and arousal on the features of the signals.
@@ -72,7 +74,7 @@ class SignalModel(BaseEstimator):
         Raises
         ------
         InputError
-            If there are no labels or no feature columns.
+            If there are no feature columns, or fewer than two rows with labels.
         """
         samples = in_order(labeled(samples))
         there = has_features(samples)
@@ -80,6 +82,11 @@ class SignalModel(BaseEstimator):
         self.median_ = np.median(samples.require_targets(), axis=0)
         if there.any() and not there.all():
             samples = samples.take(np.flatnonzero(there))
+        if len(samples) < _FEWEST_ROWS:
+            raise InputError(
+                f"{len(samples)} labeled row with signals is too little to learn from; "
+                f"{_FEWEST_ROWS} are the least"
+            )
         template = RidgeRegressor() if self.regressor is None else self.regressor
         self.regressor_ = clone(template).fit(
             samples.features, samples.require_targets(), groups=inner_groups(samples)

@@ -161,7 +161,7 @@ def preprocess_dataset(
     if not done and not skipped:
         listed = "\n".join(f"  {person}: {message}" for person, message in failed)
         raise DataError(f"{data}: not one recording could be used:\n{listed}")
-    kept = sorted(set(filled.people) - {*done, *skipped})
+    kept = [name for name in filled.people if name not in {*done, *skipped}]
     if kept:
         logger.warning(
             "%s still holds earlier signals of %s, who are not in %s or failed now",

@@ -9,23 +9,6 @@ from merps.errors import InputError
 _MIN_STEPS = 8
 
 
-def missing_samples(signal: Float[np.ndarray, "*row time"]) -> bool:
-    """Tell whether any sample is missing.
-
-    Parameters
-    ----------
-    signal : ndarray of float, shape (..., time)
-        NaN marks samples that are missing.
-
-    Returns
-    -------
-    bool
-        True if there is at least one NaN.
-    """
-    # A minimum carries NaN along and, unlike isnan, needs no array of its own.
-    return bool(np.isnan(np.min(signal, initial=np.inf)))
-
-
 def fill_gaps(
     signal: Float[np.ndarray, "*row time"],
 ) -> Float[np.ndarray, "*row time"]:
@@ -45,7 +28,7 @@ def fill_gaps(
         present sample are held to the ends, and rows without any sample become 0.
     """
     filled = signal.copy(order="C")
-    # A row that sums to NaN is the only one that needs a mask.
+    # A minimum carries NaN along and, unlike isnan, needs no array of the row's size.
     for index in np.argwhere(np.isnan(filled.min(axis=-1, initial=np.inf))):
         row = filled[tuple(index)]
         missing = np.isnan(row)

@@ -201,10 +201,12 @@ def remove_leftovers(store: Path) -> int:
 
 
 def _is_old(path: Path) -> bool:
+    """Tell whether a file is older than any write takes."""
     return time.time() - path.stat().st_mtime > _DAY_S
 
 
 def _is_alive(pid: int) -> bool:
+    """Tell whether this machine runs a process of that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -217,13 +219,14 @@ def _is_alive(pid: int) -> bool:
 def _free_bytes(path: Path) -> int | None:
     """Free bytes where `path` is or will be; None where that is not known."""
     place = Path(path).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
         return shutil.disk_usage(place).free
     except OSError:
         return None
 
 
 def _megabytes(n_bytes: int) -> str:
+    """Write a size for the user."""
     return f"{n_bytes / 1e6:.1f} MB"

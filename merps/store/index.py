@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import xxhash
 
 from merps.errors import DataError, InputError, LockedError, mismatch
+from merps.samples import natural_order
 from merps.store.files import (
     canonical,
     read_sealed,
@@ -171,7 +171,7 @@ class Store:
     @property
     def people(self) -> tuple[str, ...]:
         """Names of the people, numbers in them sorted as numbers."""
-        return tuple(sorted(self._contents["people"], key=_natural))
+        return tuple(sorted(self._contents["people"], key=natural_order))
 
     def person(self, name: str) -> StoredPerson:
         """Open one person's trials.
@@ -293,9 +293,3 @@ def _require_same_origin(
 def _digest(config: Mapping[str, Any]) -> str:
     """Digest of a configuration."""
     return xxhash.xxh3_128_hexdigest(canonical(config))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which test_2 comes before test_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
