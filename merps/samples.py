@@ -1,6 +1,7 @@
 """One row per labeled second: who, which stimulus, when, measured and rated how."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -127,6 +128,34 @@ class Samples:
             format_sample_id(str(p), str(v), int(t))
             for p, v, t in zip(self.people, self.stimuli, self.seconds, strict=True)
         ]
+
+
+def samples_of_ids(ids: Sequence[str]) -> Samples:
+    """Return one row per sample id, without features and targets.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Such as ``predict1_V01_T000``.
+
+    Returns
+    -------
+    Samples
+        In the order of the ids.
+
+    Raises
+    ------
+    InputError
+        If an id has another form.
+    """
+    parts = [parse_sample_id(text) for text in ids]
+    return Samples(
+        people=np.array([person for person, _, _ in parts], dtype=str),
+        stimuli=np.array([stimulus for _, stimulus, _ in parts], dtype=str),
+        seconds=np.array([second for _, _, second in parts], dtype=np.int64),
+        features=np.empty((len(parts), 0), np.float32),
+        feature_names=(),
+    )
 
 
 def format_sample_id(person: str, stimulus: str, second: int) -> str:

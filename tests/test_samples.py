@@ -11,6 +11,7 @@ from merps.samples import (
     format_sample_id,
     natural_order,
     parse_sample_id,
+    samples_of_ids,
 )
 
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -169,3 +170,14 @@ def test_people_come_in_natural_order():
         "test_2",
         "test_10",
     ]
+
+
+def test_ids_make_samples_and_back():
+    ids = ["predict1_V01_T000", "a_b-3_V15_T169"]
+    samples = samples_of_ids(ids)
+    assert samples.ids == ids
+    assert samples.features.shape == (2, 0)
+    assert samples.targets is None
+    assert len(samples_of_ids([])) == 0
+    with pytest.raises(InputError, match="V1_T0"):
+        samples_of_ids(["predict1_V1_T0"])

@@ -9,7 +9,7 @@ from merps.cli.tables import (
     tell_evaluation,
     tell_preprocessed,
     tell_problems,
-    tell_score,
+    tell_scores,
 )
 from merps.datasets.simulate import simulate_dataset
 from merps.errors import InputError
@@ -23,6 +23,9 @@ from merps.pipeline import (
     preprocess_dataset,
     score_predictions,
 )
+from merps.predictions import read_targets
+from merps.samples import samples_of_ids
+from merps.scores import score
 
 _NEW_PEOPLE = 1
 _DRAWN = ("V02", "V04", "V05")
@@ -64,15 +67,23 @@ def run_demo(session: Session, out: Path, *, people: int, jobs: int) -> int:
             out / "store", out / "evaluation", jobs=jobs, progress=steps
         )
     tell_evaluation(session, evaluation)
+    oracle = json.loads((data / "oracle.json").read_text())
+    session.say(
+        "An oracle that sees the planted sources themselves reaches Pearson "
+        + ", ".join(f"{m['pearson']:.3f} ({name})" for name, m in oracle.items())
+        + "."
+    )
     with session.progress("fit") as steps:
         fitted = fit_model(out / "store", out / "model", jobs=jobs, progress=steps)
     with session.progress("predict") as steps:
         predict_dataset(
             out / "model", new, out / "predictions.csv", jobs=jobs, progress=steps
         )
-    metrics, n_samples = score_predictions(out / "predictions.csv", new / "targets.csv")
-    session.say(f"\nFusion, fitted on all {people} people, on someone new:")
-    tell_score(session, metrics, n_samples)
+    fused, _ = score_predictions(out / "predictions.csv", new / "targets.csv")
+    ids, ratings = read_targets(new / "targets.csv")
+    prior = score(fitted.model.prior_.predict(samples_of_ids(ids)), ratings)
+    title = f"\nsomeone new, by models fitted on all {people} people"
+    tell_scores(session, title, {"video_time": prior, "fusion": fused}, {})
     figure = out / "trajectories.png"
     _draw(figure, evaluation)
     session.say(
@@ -89,7 +100,7 @@ def run_demo(session: Session, out: Path, *, people: int, jobs: int) -> int:
         {
             "path": str(out),
             "evaluation": evaluation.as_dict(),
-            "new_people": metrics,
+            "new_people": {"video_time": prior, "fusion": fused},
             "gains": fitted.facts["gain"],
             "seconds": round(time.monotonic() - started, 1),
         }

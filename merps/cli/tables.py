@@ -83,8 +83,12 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
     """
     session.say("Out-of-fold scores; MAE on the scale 1..255, with 95 % intervals")
     for protocol, scores in evaluation.scores.items():
-        session.say(f"\n{protocol}: {_HELD_OUT[protocol]}")
-        session.show(_score_table(scores, evaluation.intervals[protocol]))
+        tell_scores(
+            session,
+            f"\n{protocol}: {_HELD_OUT[protocol]}",
+            scores,
+            evaluation.intervals[protocol],
+        )
     people = len(set(evaluation.samples.people))
     session.say(
         f"\n{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
@@ -95,10 +99,25 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
         session.say(f"Transductive (unlabeled data of the test person): {step}.")
 
 
-def _score_table(
-    scores: dict[str, dict[str, float]], intervals: dict[str, dict[str, "Interval"]]
-) -> Table:
-    """Return the scores of one protocol, narrow enough for 80 columns."""
+def tell_scores(
+    session: Session,
+    title: str,
+    scores: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, "Interval"]],
+) -> None:
+    """Print the scores of several models, narrow enough for 80 columns.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    title : str
+        Stands above the table.
+    scores : dict of dict of float
+        Metrics by model.
+    intervals : dict of dict of Interval
+        Of the same metrics; none where a model is absent.
+    """
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("model", min_width=_NAME_WIDTH, no_wrap=True)
     table.add_column("uses", min_width=7, no_wrap=True)
@@ -118,7 +137,8 @@ def _score_table(
             f"{metrics['ccc']:.3f}",
             f"{metrics['pearson']:.3f}",
         )
-    return table
+    session.say(title)
+    session.show(table)
 
 
 def tell_score(session: Session, metrics: dict[str, float], n_samples: int) -> None:

@@ -5,7 +5,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from merps.pipeline.features import align_features, extract_samples
 from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
 from merps.pipeline.runs import read_card, restore_config
 from merps.predictions import write_predictions
-from merps.samples import Samples, parse_sample_id
+from merps.samples import Samples, samples_of_ids
 from merps.scores import finalize
 from merps.store import Store
 from merps.store.files import writing
@@ -176,14 +176,9 @@ def _store_folder(store: Path | str | None) -> Iterator[Path]:
 def _asked(samples: Samples, ids: list[str]) -> Samples:
     """Return one row per id, without features where there are no signals."""
     row = {name: k for k, name in enumerate(samples.ids)}
-    parts = [parse_sample_id(text) for text in ids]
     features = np.full((len(ids), samples.features.shape[1]), np.nan, np.float32)
     there = [k for k, text in enumerate(ids) if text in row]
     features[there] = samples.features[[row[ids[k]] for k in there]]
-    return Samples(
-        people=np.array([person for person, _, _ in parts]),
-        stimuli=np.array([stimulus for _, stimulus, _ in parts]),
-        seconds=np.array([second for _, _, second in parts]),
-        features=features,
-        feature_names=samples.feature_names,
+    return replace(
+        samples_of_ids(ids), features=features, feature_names=samples.feature_names
     )
