@@ -64,7 +64,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path(
         "merps-demo"
     ),
-    people: Annotated[int, typer.Option(min=3, help="Simulated people.")] = 6,
+    people: Annotated[int, typer.Option(min=3, help="Simulated people.")] = 8,
     jobs: Jobs = 2,
 ) -> int | None:
     """Run the whole job on simulated data, in minutes."""

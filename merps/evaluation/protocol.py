@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,9 @@ RUNGS: Mapping[str, Callable[[], Any]] = {
     "video": VideoPrior,
     "video_time": VideoTimePrior,
 }
+
+#: Gains, penalties and inner errors of a model by dimension; None where undefined.
+Facts: TypeAlias = dict[str, list[float | None]]
 
 _FACTS = ("gain_", "alpha_", "inner_mae_", "prior_inner_mae_")
 
@@ -52,7 +55,7 @@ class ProtocolResult:
     predictions: dict[str, SampleTargets] = field(repr=False)
     manifest: tuple[dict[str, Any], ...] = field(repr=False)
     manifest_sha256: str
-    facts: dict[str, dict[str, dict[str, list[float]]]] = field(repr=False)
+    facts: dict[str, dict[str, Facts]] = field(repr=False)
 
     def scores(self, samples: Samples) -> dict[str, dict[str, float]]:
         """Score every model, pooled over samples.
@@ -143,7 +146,9 @@ def evaluate(
         for protocol in protocols
     }
 
-    def run(fold: Fold) -> dict[str, tuple[SampleTargets, dict[str, list[float]]]]:
+    def run(
+        fold: Fold,
+    ) -> dict[str, tuple[SampleTargets, Facts]]:
         return _run_fold(samples, models, fold)
 
     tasks = [fold for parts in divided.values() for fold in parts]
@@ -170,6 +175,27 @@ def evaluate(
     ]
 
 
+def learned_facts(model: Any) -> Facts:
+    """Return what a fitted model has chosen for itself, where it has.
+
+    Parameters
+    ----------
+    model : estimator
+        Any fitted model.
+
+    Returns
+    -------
+    dict
+        Gains, penalties and inner errors by dimension; None where one is undefined.
+    """
+    found = {name: getattr(model, name, None) for name in _FACTS}
+    return {
+        name.rstrip("_"): [None if np.isnan(x) else x for x in np.asarray(v).tolist()]
+        for name, v in found.items()
+        if v is not None
+    }
+
+
 def _describe(fold: Fold) -> str:
     """Name a fold in a message."""
     return f"protocol {fold.protocol}, fold {fold.name}"
@@ -177,22 +203,14 @@ def _describe(fold: Fold) -> str:
 
 def _run_fold(
     samples: Samples, models: Mapping[str, Callable[[], Any]], fold: Fold
-) -> dict[str, tuple[SampleTargets, dict[str, list[float]]]]:
+) -> dict[str, tuple[SampleTargets, Facts]]:
     """Fit each model on one side and predict the other, which has no labels."""
     train = samples.take(fold.train)
     test = replace(samples, targets=None).take(fold.test)
     made = {}
     for name, make in models.items():
         model = make().fit(train)
-        learned = {key: getattr(model, key, None) for key in _FACTS}
-        made[name] = (
-            model.predict(test),
-            {
-                key.rstrip("_"): np.asarray(value).tolist()
-                for key, value in learned.items()
-                if value is not None
-            },
-        )
+        made[name] = (model.predict(test), learned_facts(model))
     return made
 
 

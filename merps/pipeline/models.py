@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from merps.config import Config, ModelConfig, PreprocessConfig
 from merps.engine import Progress
 from merps.errors import InputError
-from merps.evaluation.protocol import RUNGS
+from merps.evaluation.protocol import RUNGS, learned_facts
 from merps.models.fusion import ResidualFusion
 from merps.models.persistence import save_model
 from merps.models.regression import HuberRegressor, RidgeRegressor
@@ -39,7 +37,6 @@ SIGNAL_MODELS = ("bandpower", "fusion")
 MODELS = (*RUNGS, *SIGNAL_MODELS)
 
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
-_FACTS = ("gain_", "alpha_", "inner_mae_", "prior_inner_mae_")
 
 
 def make_model(name: str, config: ModelConfig | None = None) -> Any:
@@ -179,7 +176,7 @@ def fit_model(
         "config": config.model_dump(mode="json"),
         **warning,
     }
-    fitted = Fitted(estimator, people, _facts(estimator))
+    fitted = Fitted(estimator, people, learned_facts(estimator))
     line = {"model": model, "n_samples": len(samples), **fitted.facts}
     reopen_run(Path(run))
     save_model(estimator, Path(run), card=card)
@@ -228,13 +225,3 @@ def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]
             store,
         )
     return opened, merged
-
-
-def _facts(estimator: Any) -> dict[str, list[float | None]]:
-    """Return what a model has chosen for itself, where it has."""
-    found = {name: getattr(estimator, name, None) for name in _FACTS}
-    return {
-        name.rstrip("_"): [None if np.isnan(x) else x for x in np.asarray(v).tolist()]
-        for name, v in found.items()
-        if v is not None
-    }
