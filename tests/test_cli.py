@@ -461,7 +461,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(spawn, simulated, tm
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert "finishing what is under way" in stderr
-    assert stderr.endswith("what was finished is kept, the same command goes on\n")
+    assert stderr.endswith("nothing is half written, run the same command again\n")
     kept = Store.open(tmp_path / "store").people
     assert kept[:1] == ("test_1",)
     assert len(kept) < 4

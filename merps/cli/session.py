@@ -220,7 +220,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
                 code = function(session, **options)
         except KeyboardInterrupt:
             session.warn(
-                "interrupted; what was finished is kept, the same command goes on"
+                "interrupted; nothing is half written, run the same command again"
             )
             sys.stdout.flush()
             os._exit(130)  # threads of a second Ctrl-C would keep the process waiting
