@@ -45,6 +45,8 @@ _NAMELESS = "__function_workspace__"
 _MAX_NAME_BYTES = 255
 _HEAD_BYTES = 1024  # holds the longest head that MAX_AXES and _MAX_NAME_BYTES allow
 _HEAD_INPUT_BYTES = 2**16  # compressed, all that a head may take
+# Pages of the file that were read count as memory of the process until let go.
+_DROP_PAGES = getattr(mmap, "MADV_DONTNEED", None)
 _PIECE_BYTES = 2**20
 
 
@@ -141,6 +143,8 @@ class Mat5Source:
             piece = stream.take(target.size * place.storage.itemsize)
             _store(np.frombuffer(piece, place.storage), target)
         stream.finish(place.n_after)
+        if _DROP_PAGES is not None:
+            self._map.madvise(_DROP_PAGES)
 
     def close(self) -> None:
         """Let go of the map, which lives on while another thread reads from it."""
