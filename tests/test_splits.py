@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.splits import MER_PS_EMOTIONS, PROTOCOLS, Fold, check_folds, folds
+from merps.splits import (
+    EMOTION_SIDES,
+    MER_PS_EMOTIONS,
+    PROTOCOLS,
+    Fold,
+    check_folds,
+    folds,
+)
 
 
 def grid(n_people, n_stimuli, n_seconds=2):
@@ -85,9 +92,14 @@ def test_seed_changes_who_goes_together():
 def test_emotions_are_dealt_out_evenly(seed):
     people, stimuli = grid(2, 15)
     assert Counter(MER_PS_EMOTIONS.values()).most_common()[0][1] == 3
+    lean = 0.0
     for fold in folds("videos", people, stimuli, seed=seed, emotions=MER_PS_EMOTIONS):
         names = set(stimuli[fold.test])
         assert len(names) == len({MER_PS_EMOTIONS[name] for name in names}) == 3
+        sides = [EMOTION_SIDES[MER_PS_EMOTIONS[name]] for name in names]
+        lean += np.abs(np.sum(sides, axis=0)).sum()
+    # Only three folds can hold a neutral video between two opposite ones.
+    assert lean == 4
 
 
 def test_too_few_names_are_refused_with_a_way_out():
