@@ -1,0 +1,1 @@
+"""Every compiled loop of merps: arrays in, ``out`` arrays written, nothing else."""
