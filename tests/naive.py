@@ -167,3 +167,129 @@ def hemodynamics(course_1hz, time_s, lag_s):
         if time_s - age_s >= centers_s[0]:
             total += response * np.interp(time_s - age_s, centers_s, course_1hz)
     return total / weight
+
+
+def scan_windows(x_tc, length):
+    low, high, missing = [], [], []
+    for first in range(0, len(x_tc), length):
+        columns = [[v for v in x_t if v == v] for x_t in x_tc[first : first + length].T]
+        n_times = len(x_tc[first : first + length])
+        low.append([min(known, default=np.inf) for known in columns])
+        high.append([max(known, default=-np.inf) for known in columns])
+        missing.append([n_times - len(known) for known in columns])
+    return np.array(low, dtype=float), np.array(high, dtype=float), np.array(missing)
+
+
+def count_clipped(x_tc):
+    known = [sum(v == v for v in x_t) for x_t in x_tc.T]
+    return [n and round(clipped_share(x_tc[:, c]) * n) for c, n in enumerate(known)]
+
+
+def line_noise(x_t, rate_hz, line_hz):
+    """Compare powers of a direct Fourier transform of up to 16 segments of 2 s."""
+    n = round(2 * rate_hz)
+    n_segments = min(16, len(x_t) // n)
+    powers = {"line": [], "beside": []}
+    for i in range(n_segments):
+        start = i * (len(x_t) - n) // (n_segments - 1) if i else 0
+        segment = x_t[start : start + n]
+        if any(v != v for v in segment):
+            continue
+        segment = (segment - sum(segment) / n) * np.hanning(n)
+        for k in range(n // 2 + 1):
+            distance_hz = abs(k * rate_hz / n - line_hz)
+            place = "line" if distance_hz <= 1 else "beside" if distance_hz >= 2 else ""
+            if place and distance_hz <= 4:
+                wave = np.exp(-2j * np.pi * k * np.arange(n) / n)
+                powers[place].append(abs(sum(segment * wave)) ** 2)
+    if not powers["line"]:
+        return np.nan
+    return np.mean(powers["line"]) / np.mean(powers["beside"])
+
+
+def filter_rows(sections_s6, first, step, count, early_sc, late_sc, x_tc):
+    """Run the difference equation of each section, one sample and channel at a time."""
+    early, late, y_tc = early_sc.copy(), late_sc.copy(), x_tc.copy()
+    for c in range(x_tc.shape[1]):
+        for t in [first + n * step for n in range(count)]:
+            for s, (b0, b1, b2, _, a1, a2) in enumerate(sections_s6):
+                x = y_tc[t, c]
+                y = b0 * x + early[s, c]
+                early[s, c] = b1 * x - a1 * y + late[s, c]
+                late[s, c] = b2 * x - a2 * y
+                y_tc[t, c] = y
+    return early, late, y_tc
+
+
+def resample_rows(x_tc, origin, taps, up, down, first, n_out):
+    """Sum taps times inputs at their distance on the fine grid."""
+    half = len(taps) // 2
+    out = np.zeros((n_out, x_tc.shape[1]))
+    for n in range(n_out):
+        for row in range(len(x_tc)):
+            tap = half + (first + n) * down - (origin + row) * up
+            if 0 <= tap < len(taps):
+                out[n] += taps[tap] * x_tc[row]
+    return out
+
+
+def weigh_steps(x_t):
+    """Follow Fishburn et al. 2019: steps with Tukey's weights, summed again."""
+    steps = np.diff(x_t)
+    weights, center = np.ones(len(steps)), np.inf
+    for _ in range(50):
+        before, center = center, np.sum(weights * steps) / np.sum(weights)
+        distances = np.abs(steps - center)
+        sigma = 1.4826 * np.median(distances)
+        if sigma == 0:
+            break
+        inside = distances < 4.685 * sigma
+        weights = np.where(inside, (1 - (distances / (4.685 * sigma)) ** 2) ** 2, 0)
+        if abs(center - before) < 2**-26 * max(abs(center), abs(before)):
+            break
+    return np.concatenate([[0], np.cumsum(weights * (steps - center))])
+
+
+def add_scatter(scatter_bcc, first, stop, shift_wpc):
+    """Add the pieces of each window and the outer products of its shifts."""
+    scatter = []
+    for w in range(len(first)):
+        total = sum(scatter_bcc[b] for b in range(first[w], stop[w]))
+        for p in range(stop[w] - first[w]):
+            total = total + np.outer(shift_wpc[w, p], shift_wpc[w, p])
+        scatter.append(total)
+    return np.array(scatter), np.array([(s**2).sum(axis=0) for s in scatter])
+
+
+def covariance(x_ct, estimator):
+    """Shrink the sample covariance of one window as the papers' formulas say."""
+    c, n = x_ct.shape
+    z_ct = x_ct - x_ct.mean(axis=1, keepdims=True)
+    samples = [np.outer(z, z) for z in z_ct.T]
+    scm = sum(samples) / n
+    target = np.trace(scm) / c * np.eye(c)
+    if estimator == "scm" or (scm == target).all():
+        return scm
+    if estimator == "oas":
+        square, trace = np.trace(scm @ scm), np.trace(scm)
+        share = (square + trace**2) / ((n + 1) * (square - trace**2 / c))
+    else:
+        noise = sum(((sample - scm) ** 2).sum() for sample in samples) / n**2
+        share = noise / ((scm - target) ** 2).sum()
+    share = min(share, 1)
+    return (1 - share) * scm + share * target
+
+
+def average_rows(x_tc, factor):
+    return [sum(x_tc[t : t + factor]) / factor for t in range(0, len(x_tc), factor)]
+
+
+def sum_steps(x_tc, level_c, length):
+    out = []
+    for first in range(0, len(x_tc), length):
+        values = x_tc[first : first + length] - level_c
+        differences = [np.diff(values, order, axis=0) for order in range(3)]
+        out.append([sum(d**power) for d in differences for power in (1, 2)])
+    return np.array(
+        [[np.broadcast_to(s, len(level_c)) for s in block] for block in out]
+    )

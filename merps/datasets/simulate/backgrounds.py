@@ -97,6 +97,7 @@ class RecordedBackground:
                 signal,
                 rate_hz=recording.rate_hz,
                 to_hz=recording.rate_hz * float(ratio),
+                keep_hz=None,
             )
             self._rated[number, rate_hz] = (self._scale * signal).astype(np.float32)
         return self._rated[number, rate_hz]

@@ -1,0 +1,148 @@
+"""Resampling and filters in one go, on pieces of a signal where they lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Float, Float64
+from numpy.typing import DTypeLike
+
+from merps.errors import InputError
+from merps.kernels.filtering import filter_rows
+from merps.preprocessing.designs import anti_alias, rational, steady_state
+from merps.preprocessing.resampling import resample_pieces
+
+#: Rows of a signal that is not time-major in memory are filtered this many at once,
+#: which bounds temporary memory.
+_BLOCK_ROWS = 16
+#: Pass-band and stop-band of a change of rate, in parts of the lower Nyquist frequency.
+_PASS_BAND, _STOP_BAND = 0.8, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroPhaseFilter:
+    """A recursive filter that runs forward and backward.
+
+    Parameters
+    ----------
+    sections : ndarray of float64, shape (section, 6)
+        Second-order sections of one pass, rows of b0, b1, b2, 1, a1, a2.
+    pad_s : float
+        Length of the odd reflection on both ends, in seconds.
+    """
+
+    sections: Float64[np.ndarray, "section 6"]
+    pad_s: float
+
+
+def filter_pieces(
+    pieces: Sequence[Float[np.ndarray, "*row _"]],
+    *,
+    rate_hz: float,
+    to_hz: float,
+    keep_hz: float | None,
+    filters: Sequence[ZeroPhaseFilter],
+    dtype: DTypeLike,
+) -> Float[np.ndarray, "*row new_time"]:
+    """Resample and filter pieces of one signal as if they were joined.
+
+    Nothing is joined in memory, and pieces whose memory runs over channels first (as
+    MATLAB's does) are filtered where they lie.
+
+    Parameters
+    ----------
+    pieces : sequence of ndarray of float, shape (..., time)
+        Stretches of the same rows that follow each other; without NaN, which is not
+        checked.
+    rate_hz, to_hz : float
+        Sampling rates of the pieces and of the result, in hertz.
+    keep_hz : float or None
+        As in `resample`.
+    filters : sequence of ZeroPhaseFilter
+        Run one after the other at the new rate.
+    dtype : dtype
+        Float type of the result; computed in float64.
+
+    Returns
+    -------
+    ndarray of float, shape (..., new_time)
+        One C-contiguous array.
+
+    Raises
+    ------
+    InputError
+        If the rates have no simple ratio, or `keep_hz` is not below both Nyquist
+        frequencies.
+    """
+    factor = rational(rate_hz=rate_hz, to_hz=to_hz)
+    taps = _design_taps(factor, rate_hz=rate_hz, keep_hz=keep_hz)
+    n_times = sum(piece.shape[-1] for piece in pieces)
+    n_new = -(-n_times * factor.numerator // factor.denominator)
+    passes = [
+        (chosen.sections, min(round(chosen.pad_s * to_hz), n_new - 1))
+        for chosen in filters
+    ]
+    n_pad = max((n for _, n in passes), default=0)
+    rows = pieces[0].shape[:-1]
+    out = np.empty((*rows, n_new), dtype)
+
+    def run(x_tc: list[Float[np.ndarray, "_ channel"]]) -> Float64[np.ndarray, "..."]:
+        padded_tc = np.empty((n_pad + n_new + n_pad, x_tc[0].shape[1]))
+        inner_tc = padded_tc[n_pad : n_pad + n_new]
+        resample_pieces(x_tc, taps, factor, out=inner_tc)
+        for sections, n in passes:
+            _filter_both_ways(sections, padded_tc[n_pad - n : n_pad + n_new + n], n)
+        return inner_tc
+
+    if all(piece.T.flags.c_contiguous for piece in pieces):
+        y_tc = run([_native(piece.T.reshape(piece.shape[-1], -1)) for piece in pieces])
+        out[...] = y_tc.reshape(n_new, *rows[::-1]).T
+        return out
+    flat = [piece.reshape(-1, piece.shape[-1]) for piece in pieces]
+    flat_out = out.reshape(-1, n_new)
+    for first in range(0, len(flat_out), _BLOCK_ROWS):
+        block = slice(first, first + _BLOCK_ROWS)
+        y_tc = run([_native(np.ascontiguousarray(x_ct[block].T)) for x_ct in flat])
+        flat_out[block] = y_tc.T
+    return out
+
+
+def _filter_both_ways(
+    sections: Float64[np.ndarray, "section 6"],
+    padded_tc: Float64[np.ndarray, "time channel"],
+    n_pad: int,
+) -> None:
+    """Run sections forward and backward, in place; the padding is filled first."""
+    n_times = len(padded_tc)
+    for edge, sign in ((n_pad, 1), (n_times - n_pad - 1, -1)):
+        away = np.arange(1, n_pad + 1) * sign
+        padded_tc[edge - away] = 2 * padded_tc[edge] - padded_tc[edge + away]
+    early_s, late_s = steady_state(sections).T
+    for first, step in ((0, 1), (n_times - 1, -1)):
+        early_sc = np.outer(early_s, padded_tc[first])
+        late_sc = np.outer(late_s, padded_tc[first])
+        filter_rows(sections, first, step, n_times, early_sc, late_sc, padded_tc)
+
+
+def _native(x_tc: Float[np.ndarray, "time channel"]) -> Float[np.ndarray, "_ channel"]:
+    """Return an array of a type that the kernels take."""
+    if x_tc.dtype in (np.float32, np.float64) and x_tc.dtype.isnative:
+        return x_tc
+    return x_tc.astype(np.float64)
+
+
+def _design_taps(
+    factor: Fraction, *, rate_hz: float, keep_hz: float | None
+) -> Float64[np.ndarray, " tap"]:
+    """Design the filter of a change of rate."""
+    nyquist_hz = rate_hz * min(1, float(factor)) / 2
+    if keep_hz is None:
+        return anti_alias(factor, pass_band=_PASS_BAND, stop_band=_STOP_BAND)
+    if not 0 < keep_hz < nyquist_hz:
+        raise InputError(
+            f"keep_hz={keep_hz:g} must lie above 0 and below {nyquist_hz:g}, the lower "
+            "of the Nyquist frequencies before and after"
+        )
+    kept = keep_hz / nyquist_hz
+    return anti_alias(factor, pass_band=kept, stop_band=2 - kept)
