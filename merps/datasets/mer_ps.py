@@ -1,23 +1,16 @@
 """MER-PS and REFED folders as trials."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
-from merps.datasets.arrays import (
-    EEG_CHANNELS,
-    FNIRS_CHANNELS,
-    FNIRS_KINDS,
-    FNIRS_QUANTITIES,
-    FNIRS_RATE_HZ,
-)
 from merps.datasets.layout import Folder, Layout, Part, Problem, find_folder
 from merps.datasets.manifest import Role, load_manifest
+from merps.datasets.person import OpenPerson
 from merps.datasets.side_files import (
     RESERVATIONS,
     SAMPLE_IDS,
@@ -25,14 +18,12 @@ from merps.datasets.side_files import (
     read_reservations,
     read_sample_table,
 )
-from merps.datasets.survey import PersonFiles, Survey, TrialFailure, TrialPlan
-from merps.errors import DataError, InputError, MerpsError, mismatch
+from merps.datasets.survey import Survey, TrialFailure
+from merps.errors import DataError, InputError
 from merps.predictions import name_some, read_sample_ids
 from merps.recording import Baseline, Recording, Trial
 
 __all__ = ["MerPsDataset", "Problem", "TrialFailure", "open_dataset"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,9 +143,34 @@ class MerPsDataset:
         InputError
             If there is no such person.
         """
+        with self.open_person(person) as opened:
+            return opened.survey
+
+    def open_person(self, person: str) -> OpenPerson:
+        """Open a person's files, to read trials in any order and several at once.
+
+        Parameters
+        ----------
+        person : str
+            Name of the person.
+
+        Returns
+        -------
+        OpenPerson
+            To be used in a ``with`` block.
+
+        Raises
+        ------
+        InputError
+            If there is no such person.
+        """
         self._require_person(person)
-        with PersonFiles(self.folder, person) as files:
-            return self._survey(files)
+        return OpenPerson(
+            self.folder,
+            person,
+            seconds=self.seconds.get(person, {}),
+            mask=self.masks.get(person),
+        )
 
     def trials(self, person: str) -> Iterator[Trial | TrialFailure]:
         """Read a person's trials, one at a time.
@@ -188,28 +204,14 @@ class MerPsDataset:
         InputError
             If there is no such person.
         """
-        self._require_person(person)
-        with PersonFiles(self.folder, person) as files:
-            survey = self._survey(files)
-            yield from survey.failures
-            silent: dict[Part, list[str]] = {}
-            for plan in survey.plans:
-                items = self._read(plan, files, silent)
+        with self.open_person(person) as opened:
+            yield from opened.failures
+            for plan in opened.plans:
+                items = opened.read(plan)
                 while items:  # hand out and forget, one trial in memory at a time
-                    yield items.pop(0)
-            for part, stimuli in silent.items():
-                yield TrialFailure(
-                    person,
-                    stimuli[0] if len(stimuli) == 1 else None,
-                    str(
-                        mismatch(
-                            files.files[part].path,
-                            expected="finite samples in each video",
-                            found=f"none in {name_some(stimuli)}",
-                            remedy="export these recordings again, or leave them out",
-                        )
-                    ),
-                )
+                    yield _detach(items.pop(0))
+                opened.release(plan)
+            yield from opened.silent()
 
     def _require_person(self, person: str) -> None:
         """Refuse a person who is not in the folder."""
@@ -218,55 +220,6 @@ class MerPsDataset:
                 f"no person {person!r} in {self.root}; there are "
                 f"{name_some(self.people)}"
             )
-
-    def _survey(self, files: PersonFiles) -> Survey:
-        """Plan the trials of opened files."""
-        return files.survey(
-            seconds=self.seconds.get(files.person, {}),
-            mask=self.masks.get(files.person),
-        )
-
-    def _read(
-        self, plan: TrialPlan, files: PersonFiles, silent: dict[Part, list[str]]
-    ) -> list[Trial | TrialFailure]:
-        """Read one trial and its failures; parts that are all NaN go to `silent`."""
-        items: list[Trial | TrialFailure] = []
-        mask = self.masks.get(plan.person)
-        notes = list(plan.notes)
-        lengths = {"eeg": plan.alignment.n_eeg, "fnirs": plan.alignment.n_fnirs}
-        signals: dict[Part, np.ndarray] = {}
-        for part in plan.axes:
-            try:
-                signal = files.read(part, plan)
-            except MerpsError as error:
-                items.append(TrialFailure(plan.person, plan.stimulus, str(error)))
-                continue
-            signal = signal[..., : lengths.get(part)]
-            if mask is not None and part.startswith("fnirs"):
-                signal[:, mask] = np.nan
-            n_infinite = _mark_infinite(signal)
-            if n_infinite:
-                notes.append(f"{n_infinite} infinite samples of {part} are missing")
-            if np.isnan(signal).all():
-                silent.setdefault(part, []).append(plan.stimulus)
-                continue
-            signals[part] = signal
-        if "eeg" not in signals and "fnirs" not in signals:
-            return items
-        wrap_fnirs = partial(_fnirs, mask=mask)
-        eeg, eeg_rest = _wrap(_eeg, signals, "eeg", plan.alignment.eeg_rate_hz)
-        fnirs, fnirs_rest = _wrap(wrap_fnirs, signals, "fnirs", FNIRS_RATE_HZ)
-        logger.debug("%s %s: %d s", plan.person, plan.stimulus, plan.alignment.seconds)
-        trial = Trial(
-            person=plan.person,
-            stimulus=plan.stimulus,
-            eeg=eeg,
-            fnirs=fnirs,
-            baseline=Baseline(eeg=eeg_rest, fnirs=fnirs_rest),
-            targets=plan.targets,
-            notes=tuple(notes),
-        )
-        return [*items, trial]
 
 
 def open_dataset(root: Path | str) -> MerPsDataset:
@@ -312,60 +265,21 @@ def open_dataset(root: Path | str) -> MerPsDataset:
     )
 
 
-def _eeg(
-    signal: Float[np.ndarray, "channel time"], *, rate_hz: float, start_s: float
-) -> Recording:
-    """Wrap an EEG array; the sources state no unit, microvolts fit their values."""
-    return Recording(
-        signal=signal,
-        rate_hz=rate_hz,
-        start_s=start_s,
-        channels=EEG_CHANNELS,
-        quantity="voltage",
-        unit="uV",
+def _detach(item: Trial | TrialFailure) -> Trial | TrialFailure:
+    """Copy what is still a view of a file, which may be changed once it is closed."""
+    if isinstance(item, TrialFailure):
+        return item
+    rest = item.baseline
+    return replace(
+        item,
+        eeg=_own(item.eeg),
+        fnirs=_own(item.fnirs),
+        baseline=Baseline(eeg=_own(rest.eeg), fnirs=_own(rest.fnirs)),
     )
 
 
-def _fnirs(
-    signal: Float[np.ndarray, "kind channel time"],
-    *,
-    rate_hz: float,
-    start_s: float,
-    mask: Bool[np.ndarray, " channel"] | None,
-) -> Recording:
-    """Wrap an fNIRS array; the sources state no unit."""
-    return Recording(
-        signal=signal,
-        rate_hz=rate_hz,
-        start_s=start_s,
-        channels=FNIRS_CHANNELS,
-        quantity=FNIRS_QUANTITIES,
-        unit=("a.u.",) * len(FNIRS_KINDS),
-        kinds=FNIRS_KINDS,
-        mask=mask,
-    )
-
-
-def _wrap(
-    wrap: Callable[..., Recording],
-    signals: Mapping[Part, np.ndarray],
-    part: Part,
-    rate_hz: float | None,
-) -> tuple[Recording | None, Recording | None]:
-    """Wrap a modality, which starts at onset, and its baseline, which ends there."""
-    if part not in signals:
-        return None, None
-    trial = wrap(signals[part], rate_hz=rate_hz, start_s=0.0)
-    rest = signals.get(f"{part}_baseline")
-    if rest is None:
-        return trial, None
-    return trial, wrap(rest, rate_hz=rate_hz, start_s=-rest.shape[-1] / rate_hz)
-
-
-def _mark_infinite(signal: Float[np.ndarray, "..."]) -> int:
-    """Turn infinite samples into NaN, in place, and count them."""
-    infinite = np.isinf(signal)
-    count = int(infinite.sum())
-    if count:
-        signal[infinite] = np.nan
-    return count
+def _own(recording: Recording | None) -> Recording | None:
+    """Return a recording whose signal is its own."""
+    if recording is None or recording.signal.flags.writeable:
+        return recording
+    return recording.with_signal(recording.signal.copy(order="K"))

@@ -158,8 +158,8 @@ class PersonFiles:
         """
         return f"{self.files[part].path}, variable {_key(stimulus)}"
 
-    def read(self, part: Part, plan: TrialPlan) -> Float[np.ndarray, "..."]:
-        """Read one part of a trial.
+    def view(self, part: Part, plan: TrialPlan) -> Float[np.ndarray, "..."]:
+        """Show one part of a trial where it lies in its file, or read it.
 
         Parameters
         ----------
@@ -171,7 +171,8 @@ class PersonFiles:
         Returns
         -------
         ndarray of float
-            Axes in order, values and memory order as in the file.
+            Axes in order, values and memory order as in the file; read-only if it is
+            the mapped file itself.
 
         Raises
         ------
@@ -180,10 +181,22 @@ class PersonFiles:
         SpaceError
             If there is not enough memory.
         """
-        array = self.files[part].read(_key(plan.stimulus)).transpose(plan.axes[part])
+        array = self.files[part].view(_key(plan.stimulus)).transpose(plan.axes[part])
         if np.issubdtype(array.dtype, np.floating):
             return array
         return array.astype(np.float64, order="K")
+
+    def release(self, part: Part, plan: TrialPlan) -> None:
+        """Let go of the mapped memory of one part of a trial.
+
+        Parameters
+        ----------
+        part : str
+            Which part, one of ``plan.axes``.
+        plan : TrialPlan
+            The trial.
+        """
+        self.files[part].release(_key(plan.stimulus))
 
     def survey(
         self,

@@ -1,29 +1,28 @@
 """MATLAB files: list the arrays, read one at a time, write them one at a time."""
 
-import io
-import os
-import secrets
 import stat
-import sys
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Num
 
 from merps.errors import DataError, InputError, SpaceError, mismatch
-from merps.readers.mat5_elements import HEADER_BYTES, Mat5Source, Variable
+from merps.readers.mat5_elements import (
+    HEADER_BYTES,
+    TEXT,
+    VERSION,
+    Mat5Source,
+    Variable,
+)
 from merps.readers.mat5_streams import DamageError
+from merps.readers.mat5_writer import write_mat5
 from merps.readers.mat73 import Mat73Source
 
-_TEXT_V5, _TEXT_V73 = b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"
+__all__ = ["MatFile", "Variable", "write_mat5"]
+
+_TEXT_V73 = b"MATLAB 7.3 MAT-file"
 _ORDERS = {b"IM": "<", b"MI": ">"}
-_VERSION_V5 = 0x0100
-_MAX_WRITTEN_BYTES = 2**31 - 2**10
-_PIECE_BYTES = 2**20
 _REMEDY_DAMAGED = "copy or download the file again"
 _KINDS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file without the header of MATLAB 7.3",
@@ -38,14 +37,16 @@ _KINDS = {
 class MatFile:
     """The arrays of real numbers in one MATLAB file, version 5 or 7.3.
 
-    Listing reads the head of each variable and no more, and `read` brings one variable
-    into memory, checked against its declared size before memory is taken. Several
-    threads may read at once. Use it in a ``with`` block; arrays stay valid after it.
+    Listing reads the head of each variable and no more. `read` brings one variable into
+    memory, checked against its declared size before memory is taken; `view` shows it
+    where it lies in the file if it can. Several threads may read at once. Use it in a
+    ``with`` block; arrays stay valid after it.
 
     Parameters
     ----------
     path : Path
-        The file; it must not be changed while it is open, as it is memory-mapped.
+        The file; it must not be changed while it is open or shown, as it is mapped
+        into memory.
     max_bytes : int
         A variable that takes more memory than this is not read.
 
@@ -121,24 +122,11 @@ class MatFile:
         InputError
             If the file was closed.
         """
-        if self._source is None:
-            raise InputError(f"{self.path} is closed; read inside the with block")
-        where = f"{self.path}, variable {name}"
-        variable = self.variables.get(name)
-        if variable is None:
-            raise self._explain_absence(where, name)
-        axes = " x ".join(map(str, variable.shape))
-        array = f"{axes} {variable.matlab_class} in {variable.n_bytes} bytes"
-        if variable.n_bytes > self._max_bytes:
-            raise mismatch(
-                where,
-                expected=f"at most {self._max_bytes} bytes",
-                found=array,
-                remedy="split the variable, or raise max_bytes if it is to be trusted",
-            )
+        source, variable, where = self._find(name)
+        array = _describe_array(variable)
         try:
             out = np.empty(variable.shape, variable.matlab_class, order="F")
-            self._source.fill(variable, out)
+            source.fill(variable, out)
         except DamageError as error:
             raise mismatch(
                 where, expected=array, found=str(error), remedy=_REMEDY_DAMAGED
@@ -148,6 +136,72 @@ class MatFile:
                 f"{where}: no memory for {array}; run fewer jobs at once"
             ) from error
         return out
+
+    def view(self, name: str) -> Num[np.ndarray, "..."]:
+        """Show one variable where it lies in the file, or read it.
+
+        Parameters
+        ----------
+        name : str
+            Its name in `variables`.
+
+        Returns
+        -------
+        ndarray
+            What `read` returns. If the variable is uncompressed and stored aligned,
+            in native byte order and in the type of its class, the array is not a copy
+            but the mapped file itself, read-only; it stays valid after `close`.
+
+        Raises
+        ------
+        DataError
+            If the variable is absent, damaged, not of real numbers, or too large.
+        SpaceError
+            If it has to be read, and there is not enough memory for it.
+        InputError
+            If the file was closed.
+        """
+        source, variable, _ = self._find(name)
+        array = source.view(variable)
+        return self.read(name) if array is None else array
+
+    def release(self, name: str) -> None:
+        """Let go of the memory in which the system keeps a variable mapped.
+
+        Views of it stay valid: whoever looks at one again maps it again.
+
+        Parameters
+        ----------
+        name : str
+            Its name in `variables`.
+
+        Raises
+        ------
+        DataError
+            If the variable is absent, not of real numbers, or too large.
+        InputError
+            If the file was closed.
+        """
+        source, variable, _ = self._find(name)
+        source.release(variable)
+
+    def _find(self, name: str) -> tuple[Mat5Source | Mat73Source, Variable, str]:
+        """Return the open file, a variable that may be read, and how to call it."""
+        source = self._source
+        if source is None:
+            raise InputError(f"{self.path} is closed; read inside the with block")
+        where = f"{self.path}, variable {name}"
+        variable = self.variables.get(name)
+        if variable is None:
+            raise self._explain_absence(where, name)
+        if variable.n_bytes > self._max_bytes:
+            raise mismatch(
+                where,
+                expected=f"at most {self._max_bytes} bytes",
+                found=_describe_array(variable),
+                remedy="split the variable, or raise max_bytes if it is to be trusted",
+            )
+        return source, variable, where
 
     def _explain_absence(self, where: str, name: str) -> DataError:
         """Say why a variable cannot be read."""
@@ -178,118 +232,6 @@ class MatFile:
         return _shorten(reasons, "; ")
 
 
-def write_mat5(
-    path: Path,
-    variables: Iterable[tuple[str, Float[np.ndarray, "..."]]],
-    *,
-    compress: bool,
-    level: int = 1,
-) -> None:
-    """Write arrays to a MATLAB 5 file, holding one of them at a time.
-
-    Equal arrays give equal bytes. The file appears under its name when it is complete,
-    in place of one that was there before.
-
-    Parameters
-    ----------
-    path : Path
-        The file to write.
-    variables : iterable of (str, ndarray of float32 or float64)
-        Names and arrays; vectors become rows.
-    compress : bool
-        Whether variables are compressed, as ``save -v7`` does.
-    level : int
-        Effort of the compression, 1 (fast) to 9 (small).
-
-    Raises
-    ------
-    InputError
-        If a name comes twice or is none that MATLAB allows, if an array is of another
-        type or of 2 GiB or more, or if there is no such level.
-    SpaceError
-        If the file cannot be written.
-    """
-    if not 1 <= level <= 9:
-        raise InputError(f"level must be 1 to 9, got {level}")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    names: set[str] = set()
-    try:
-        with _writing(path):
-            file = temporary.open("xb")
-        with file:
-            with _writing(path):
-                file.write(_header())
-            for name, array in variables:
-                if name in names:
-                    raise InputError(f"{path}: variable {name} comes twice")
-                names.add(name)
-                element = _encode(name, array)
-                with _writing(path):
-                    if compress:
-                        _append_compressed(file, element, level)
-                    else:
-                        file.write(element)
-            with _writing(path):
-                file.flush()
-        with _writing(path):
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise SpaceError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free space or choose another folder"
-        ) from error
-
-
-def _header() -> bytes:
-    """Return the first bytes of a file, without the date that MATLAB puts there."""
-    text = (_TEXT_V5 + b", written by merps").ljust(116)
-    marks = (_VERSION_V5, int.from_bytes(b"MI", "big"))
-    return text + bytes(8) + b"".join(mark.to_bytes(2, sys.byteorder) for mark in marks)
-
-
-def _encode(name: str, array: Float[np.ndarray, "..."]) -> memoryview:
-    """Return one array as SciPy writes it, without the header."""
-    from scipy.io import savemat
-
-    if not (name.isascii() and name.isidentifier() and name[0] != "_"):
-        raise InputError(f"MATLAB allows no variable called {name!r}")
-    if len(name) > 63:
-        raise InputError(f"MATLAB allows names of 63 signs, got {name!r}")
-    if array.dtype not in (np.float32, np.float64) or array.nbytes > _MAX_WRITTEN_BYTES:
-        raise InputError(
-            f"variable {name} must be float32 or float64 and smaller than 2 GiB, "
-            f"got {array.nbytes} bytes of {array.dtype}"
-        )
-    stream = io.BytesIO()
-    savemat(stream, {name: array}, format="5", oned_as="row")
-    return stream.getbuffer()[HEADER_BYTES:]
-
-
-def _append_compressed(file: BinaryIO, element: memoryview, level: int) -> None:
-    """Write one element through zlib, and its length once that is known."""
-    start = file.tell()
-    file.write(bytes(8))
-    compressor = zlib.compressobj(level)
-    for at in range(0, len(element), _PIECE_BYTES):
-        file.write(compressor.compress(element[at : at + _PIECE_BYTES]))
-    file.write(compressor.flush())
-    end = file.tell()
-    file.seek(start)
-    for number in (15, end - start - 8):  # miCOMPRESSED, and its length
-        file.write(number.to_bytes(4, sys.byteorder))
-    file.seek(end)
-
-
 def _open_source(path: Path) -> Mat5Source | Mat73Source:
     """Open a file by what its header says."""
     try:
@@ -302,8 +244,8 @@ def _open_source(path: Path) -> Mat5Source | Mat73Source:
         if header.startswith(_TEXT_V73):
             return Mat73Source(path)
         order = _ORDERS.get(header[126:])
-        version = _VERSION_V5.to_bytes(2, "little" if order == "<" else "big")
-        if header.startswith(_TEXT_V5) and order and header[124:126] == version:
+        version = VERSION.to_bytes(2, "little" if order == "<" else "big")
+        if header.startswith(TEXT) and order and header[124:126] == version:
             return Mat5Source(path, order)
     except (OSError, ValueError) as error:
         raise DataError(
@@ -322,11 +264,17 @@ def _not_matlab(path: Path, found: str) -> DataError:
     )
 
 
+def _describe_array(variable: Variable) -> str:
+    """Say what a variable is."""
+    axes = " x ".join(map(str, variable.shape))
+    return f"{axes} {variable.matlab_class} in {variable.n_bytes} bytes"
+
+
 def _describe(header: bytes) -> str:
     """Guess what a file is from its first bytes."""
     if not header:
         return "an empty file"
-    if header.startswith(_TEXT_V5):
+    if header.startswith(TEXT):
         if len(header) < HEADER_BYTES:
             return f"a header of MATLAB 5 cut after {len(header)} bytes"
         return f"a header of MATLAB 5 with unknown version marks {header[124:]!r}"

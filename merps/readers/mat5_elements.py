@@ -19,6 +19,7 @@ from merps.readers.mat5_streams import (
 )
 
 HEADER_BYTES = 128
+TEXT, VERSION = b"MATLAB 5.0 MAT-file", 0x0100  # in the header
 NUMERIC_CLASSES = (
     *("double", "single", "int8", "uint8", "int16", "uint16"),
     *("int32", "uint32", "int64", "uint64"),
@@ -138,17 +139,47 @@ class Mat5Source:
         stream.take(place.n_before)
         flat = out.reshape(-1, order="F")
         step = _PIECE_BYTES // place.storage.itemsize
+        passed = place.start
         for start in range(0, place.count, step):
             target = flat[start : start + step]
-            piece = stream.take(target.size * place.storage.itemsize)
-            _store(np.frombuffer(piece, place.storage), target)
+            if place.storage == out.dtype:
+                stream.fill(target.view(np.uint8))
+            else:
+                piece = stream.take(target.size * place.storage.itemsize)
+                _store(np.frombuffer(piece, place.storage), target)
+            self._drop(passed, stream.at)
+            passed = stream.at
         stream.finish(place.n_after)
-        if _DROP_PAGES is not None:
-            self._map.madvise(_DROP_PAGES)
+        self._drop(passed, place.end)
+
+    def view(self, variable: Variable) -> Num[np.ndarray, "..."] | None:
+        """Return a variable as it lies in the file, or None where it has to be read."""
+        place = self._places[variable.name]
+        at = place.start + place.n_before
+        if (
+            place.compressed
+            or place.storage != np.dtype(variable.matlab_class)
+            or at % place.storage.alignment
+        ):
+            return None
+        return np.ndarray(
+            variable.shape, place.storage, buffer=self._map, offset=at, order="F"
+        )
+
+    def release(self, variable: Variable) -> None:
+        """Let go of the pages that hold a variable."""
+        place = self._places[variable.name]
+        self._drop(place.start, place.end)
 
     def close(self) -> None:
-        """Let go of the map, which lives on while another thread reads from it."""
+        """Let go of the map, which lives on while a thread or a view needs it."""
         del self._map
+
+    def _drop(self, start: int, end: int) -> None:
+        """Let go of the pages that hold some bytes; whoever needs them gets them."""
+        if _DROP_PAGES is not None and start < end:
+            start -= start % mmap.PAGESIZE
+            self._map.madvise(_DROP_PAGES, start, end - start)
 
     def _stream(
         self, start: int, end: int, *, compressed: bool

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Num, UInt8
+from zlib_ng import zlib_ng
 
 from merps.errors import MerpsError, mismatch
 from merps.readers.mat5_elements import (
@@ -76,6 +76,12 @@ class Mat73Source:
                 dataset.read_direct(out.T)
             else:
                 _read_chunks(dataset, out.T)
+
+    def view(self, variable: Variable) -> None:
+        """Return nothing: HDF5 hands out copies only."""
+
+    def release(self, variable: Variable) -> None:
+        """Do nothing: the file is not mapped."""
 
     def close(self) -> None:
         """Close the file."""
@@ -230,10 +236,10 @@ def _read_chunks(dataset: "h5py.Dataset", out: Num[np.ndarray, "..."]) -> None:
 
 def _inflate(raw: bytes, n_bytes: int) -> bytes:
     """Inflate one chunk to exactly the bytes it must have."""
-    stream = zlib.decompressobj()
+    stream = zlib_ng.decompressobj()
     try:
         inflated = stream.decompress(raw, n_bytes + 1)
-    except zlib.error as error:
+    except zlib_ng.error as error:
         raise DamageError(f"its compressed data are damaged ({error})") from error
     if len(inflated) != n_bytes or not stream.eof:
         raise DamageError(f"a chunk does not inflate to its {n_bytes} bytes")
