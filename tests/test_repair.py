@@ -1,11 +1,14 @@
 import naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.preprocessing.repair import fill_gaps, joins
+from merps.kernels.motion import weigh_steps
+from merps.preprocessing.repair import fill_gaps, joins, tddr
+
+pytestmark = pytest.mark.loops
 
 
 @given(
@@ -20,8 +23,9 @@ def test_fill_gaps_equals_naive(n_times, p_missing, seed):
     expected = np.apply_along_axis(naive.fill_gaps, -1, x_kct)
     np.testing.assert_allclose(fill_gaps(x_kct), expected, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(fill_gaps(x_kct[1, 2]), fill_gaps(x_kct)[1, 2])
-    reordered = np.asfortranarray(x_kct)
-    np.testing.assert_array_equal(fill_gaps(reordered), fill_gaps(x_kct))
+    for view in (np.asfortranarray(x_kct), x_kct[:, ::2], x_kct[..., ::-1]):
+        filled = fill_gaps(view)
+        np.testing.assert_array_equal(filled, fill_gaps(view.copy()))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -34,6 +38,8 @@ def test_fill_gaps_restores_a_line_and_copies(dtype):
     np.testing.assert_allclose(filled, line, rtol=1e-6)
     assert np.isnan(broken).sum() == 3
     assert not np.shares_memory(fill_gaps(line), line)
+    turned = np.asfortranarray(np.stack([line, broken]))
+    assert fill_gaps(turned).flags.f_contiguous
 
 
 @pytest.fixture
@@ -98,3 +104,85 @@ def test_joins_takes_kinds(walk_ct):
     x_kct = walk_ct.reshape(2, 20, 2000)
     before, after = x_kct[..., :1000], x_kct[..., 1000:]
     assert joins(before, after, rate_hz=50, max_jump=3)
+
+
+@pytest.fixture
+def moved_ct(rng):
+    """Slow noise with spikes and shifts, and a channel that does not change."""
+    x_ct = rng.normal(size=(5, 1200)).cumsum(axis=1) * 0.01 + rng.normal(size=(5, 1200))
+    x_ct[0, 300] += 30
+    x_ct[1, 500:] -= 20
+    x_ct[2, 400:430] += 9
+    x_ct[4] = 3.3
+    return x_ct * 1e-6 + 1
+
+
+@given(
+    n_times=st.integers(2, 60),
+    levels=st.sampled_from([2, 5, 10**6]),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None)  # the first call compiles
+def test_weigh_steps_equals_naive(n_times, levels, seed):
+    rng = np.random.default_rng(seed)
+    x_t = rng.integers(-levels, levels, size=n_times).cumsum() / levels
+    x_t[n_times // 2 :] += rng.integers(0, 30)
+    near_t, scratch_t, actual = np.empty((3, n_times))
+    weigh_steps(x_t, near_t, scratch_t, actual)
+    np.testing.assert_allclose(actual, naive.weigh_steps(x_t), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [0.9, 10.0, 47.6])
+def test_tddr_equals_mne(moved_ct, rate_hz):
+    from mne.preprocessing.nirs._tddr import _TDDR
+
+    x_ct = np.concatenate([moved_ct, moved_ct[:, ::-1]])  # more than one tile
+    expected = np.stack([_TDDR(x_t, rate_hz) for x_t in x_ct])
+    error = tddr(x_ct, rate_hz=rate_hz) - expected
+    np.testing.assert_array_less(np.abs(error[:4]), 1e-10 * np.ptp(x_ct, axis=1)[0])
+    np.testing.assert_array_less(np.abs(error), 1e-14)
+
+
+def test_tddr_agrees_for_any_layout_threads_and_dtype(moved_ct):
+    x_ct = np.tile(moved_ct[:, 400:560], (2, 1))
+    x_kct = np.stack([x_ct, x_ct[::-1]])
+    expected = tddr(x_kct, rate_hz=10.0)
+    for view in (x_kct, np.asfortranarray(x_kct), np.repeat(x_kct, 2, axis=1)[:, ::2]):
+        for jobs in (1, 2):
+            repaired = tddr(view, rate_hz=10.0, jobs=jobs)
+            np.testing.assert_array_equal(repaired, expected)
+            assert repaired.flags.f_contiguous == view.flags.f_contiguous
+    one = tddr(x_kct[1, 0], rate_hz=10.0)
+    np.testing.assert_allclose(one, expected[1, 0], rtol=0, atol=1e-18)
+    single = tddr((x_kct - 1).astype(np.float32), rate_hz=10.0)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, expected - 1, rtol=0, atol=1e-10)
+
+
+def test_tddr_mends_motion_and_leaves_mean_and_fast_signals(moved_ct):
+    repaired = tddr(moved_ct, rate_hz=10.0)
+    np.testing.assert_allclose(repaired.mean(axis=1), moved_ct.mean(axis=1), rtol=1e-8)
+    np.testing.assert_allclose(repaired[4], 3.3e-6 + 1, rtol=1e-15)
+    before = moved_ct[1, 510:700].mean() - moved_ct[1, 300:490].mean()
+    after = repaired[1, 510:700].mean() - repaired[1, 300:490].mean()
+    assert before < -1.9e-5
+    assert abs(after) < 2e-6
+    scaled = tddr((moved_ct - 1) * -2e6 + 50, rate_hz=10.0)
+    expected = (repaired - 1) * -2e6 + 50
+    np.testing.assert_allclose(scaled[:4], expected[:4], rtol=1e-9)
+    times_s = np.arange(1200) / 10
+    fast = np.sin(2 * np.pi * 3 * times_s)
+    unchanged = tddr(fast, rate_hz=10.0)
+    np.testing.assert_allclose(unchanged[20:-20], fast[20:-20], atol=0.01)
+
+
+def test_tddr_refuses_what_it_cannot_repair():
+    x_t = np.zeros(100)
+    with pytest.raises(InputError, match="rate_hz must be positive, got 0"):
+        tddr(x_t, rate_hz=0.0)
+    with pytest.raises(InputError, match=r"shape \(1,\) has no steps"):
+        tddr(x_t[:1], rate_hz=10.0)
+    for value in (np.nan, np.inf, -np.inf):
+        x_t[7] = value
+        with pytest.raises(InputError, match=r"call .*fill_gaps first"):
+            tddr(x_t, rate_hz=10.0)

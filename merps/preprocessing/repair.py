@@ -1,12 +1,21 @@
-"""What is done about missing samples, and where two signals may be joined."""
+"""What is done about gaps and motion, and where two signals may be joined."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
 from merps.errors import InputError
+from merps.kernels.motion import weigh_steps
+from merps.preprocessing.filters import band_pass
 
 #: `joins` looks at no fewer differences than this on each side.
 _MIN_STEPS = 8
+#: Below it lies what motion shifts, in hertz; order of the filter that takes it out.
+_SLOW_HZ = 0.5
+_SLOW_ORDER = 3
+#: Rows that one thread repairs at a time.
+_TILE_ROWS = 8
 
 
 def fill_gaps(
@@ -24,20 +33,20 @@ def fill_gaps(
     Returns
     -------
     ndarray of float, shape (..., time)
-        A copy without NaN: gaps are bridged linearly in time, the first and the last
-        present sample are held to the ends, and rows without any sample become 0.
+        A copy without NaN, in the memory order of `signal`: gaps are bridged linearly
+        in time, the first and the last present sample are held to the ends, and rows
+        without any sample become 0.
     """
-    filled = signal.copy(order="C")
+    filled = signal.copy(order="K")
     # A minimum carries NaN along and, unlike isnan, needs no array of the row's size.
-    for index in np.argwhere(np.isnan(filled.min(axis=-1, initial=np.inf))):
-        row = filled[tuple(index)]
+    for index in map(tuple, np.argwhere(np.isnan(filled.min(axis=-1, initial=np.inf)))):
+        row = np.ascontiguousarray(filled[index])
         missing = np.isnan(row)
-        present = np.flatnonzero(~missing)
+        gaps, present = np.flatnonzero(missing), np.flatnonzero(~missing)
         if present.size:
-            gaps = np.flatnonzero(missing)
-            row[gaps] = np.interp(gaps, present, row[present])
+            filled[(*index, gaps)] = np.interp(gaps, present, row[present])
         else:
-            row[:] = 0
+            filled[index] = 0
     return filled
 
 
@@ -91,3 +100,81 @@ def joins(
     moving = typical > 0
     ratios = jumps[present][moving] / typical[moving]
     return bool(ratios.size and np.median(ratios) <= max_jump)
+
+
+def tddr(
+    signal: Float[np.ndarray, "*row time"], *, rate_hz: float, jobs: int = 1
+) -> Float[np.ndarray, "*row time"]:
+    """Take motion out of slow signals by temporal derivative distribution repair.
+
+    The part of a row below 0.5 Hz (zero-phase Butterworth filter of order 3, without
+    padding) is differenced; the steps, less their center, are weighted by Tukey's
+    biweight, whose center and width are found iteratively; and the weighted steps are
+    summed again. Spikes and shifts of the baseline are large steps, and lose their
+    weight. What lies above 0.5 Hz is added as it was, and so is the mean of the row.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (..., time)
+        Optical density or concentration, in any unit; without NaN.
+    rate_hz : float
+        Sampling rate in hertz; at 1 Hz and below, the whole signal is slow.
+    jobs : int
+        Threads that share the rows; their number changes no bit of the result.
+
+    Returns
+    -------
+    ndarray of float, shape (..., time)
+        Unit, dtype and memory order of `signal`; computed in float64.
+
+    Raises
+    ------
+    InputError
+        If the signal has fewer than two samples or samples that are not finite, or if
+        the rate is not positive.
+
+    References
+    ----------
+    F. A. Fishburn, R. S. Ludlum, C. J. Vaidya, A. V. Medvedev, Temporal derivative
+    distribution repair (TDDR): a motion correction method for fNIRS, NeuroImage 184,
+    2019.
+    """
+    if not rate_hz > 0:
+        raise InputError(f"rate_hz must be positive, got {rate_hz:g}")
+    if signal.size == 0 or signal.shape[-1] < 2:
+        raise InputError(
+            f"signal of shape {signal.shape} has no steps; take a longer one"
+        )
+    if not np.isfinite([signal.min(), signal.max()]).all():
+        raise InputError(
+            "signal has missing or infinite samples, which would spread over the whole "
+            "row; mark them as NaN and call merps.preprocessing.repair.fill_gaps first"
+        )
+    repaired = np.empty_like(signal, subok=False)
+    rows = list(np.ndindex(signal.shape[:-1]))
+
+    def repair(first: int) -> None:
+        tile = rows[first : first + _TILE_ROWS]
+        x_rt = np.stack([signal[row] for row in tile], dtype=np.float64)
+        for row, y_t in zip(tile, _repair_rows(x_rt, rate_hz), strict=True):
+            repaired[row] = y_t
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(repair, range(0, len(rows), _TILE_ROWS)))
+    return repaired
+
+
+def _repair_rows(
+    x_rt: Float64[np.ndarray, "row time"], rate_hz: float
+) -> Float64[np.ndarray, "row time"]:
+    """Repair the slow part of a few rows."""
+    mean_r = x_rt.mean(axis=1, keepdims=True)
+    slow_rt = x_rt - mean_r
+    if rate_hz > 2 * _SLOW_HZ:
+        options = {"low_hz": None, "high_hz": _SLOW_HZ, "order": _SLOW_ORDER}
+        slow_rt = band_pass(slow_rt, rate_hz=rate_hz, pad_s=0, **options)
+    mended_rt, scratch_2t = np.empty_like(slow_rt), np.empty((2, slow_rt.shape[1]))
+    for slow_t, mended_t in zip(slow_rt, mended_rt, strict=True):
+        weigh_steps(slow_t, *scratch_2t, mended_t)
+    mended_rt += mean_r - mended_rt.mean(axis=1, keepdims=True)
+    return mended_rt + (x_rt - mean_r - slow_rt)
