@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.features.hemodynamics import SUMMARIES, summarize_hemodynamics
+from merps.features.hemodynamics import (
+    SUMMARIES,
+    summarize_hemodynamics,
+    summarize_spans,
+)
 
 
 @given(n_times=st.integers(2, 50), seed=st.integers(0, 2**16))
@@ -58,3 +62,32 @@ def test_nan_stays_in_its_channel_and_window(rng):
 def test_one_sample_has_no_slope():
     with pytest.raises(InputError, match="got 1 samples at rate_hz=10; take longer"):
         summarize_hemodynamics(np.zeros((1, 1, 1, 1)), rate_hz=10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_spans_are_summarized_like_windows(rng, dtype):
+    x_kct = (rng.normal(size=(2, 5, 3000)) + 4).astype(dtype)
+    x_kct[1, 2, 1000] = np.nan
+    starts = np.sort(rng.integers(0, 3000 - 190 + 1, size=150))
+    starts[-1] = 3000 - 190
+    x_wkct = np.stack([x_kct[..., s : s + 190] for s in starts])
+    expected = summarize_hemodynamics(x_wkct, rate_hz=47.6)
+    for view in (
+        x_kct,
+        np.asfortranarray(x_kct),
+        np.repeat(x_kct, 2, axis=2)[..., ::2],
+    ):
+        for jobs in (1, 2):
+            found = summarize_spans(view, starts, length=190, rate_hz=47.6, jobs=jobs)
+            assert found.dtype == dtype
+            np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+    one = summarize_spans(x_kct[:1, :1], starts[:1], length=190, rate_hz=47.6)
+    np.testing.assert_allclose(one, expected[:1, :1, :1], rtol=2e-5, atol=1e-6)
+
+
+def test_spans_that_leave_the_signal_are_refused():
+    x_kct = np.zeros((1, 1, 100))
+    with pytest.raises(InputError, match="from 0 to 91 leave the signal of 100"):
+        summarize_spans(x_kct, np.array([0, 91]), length=10, rate_hz=10)
+    with pytest.raises(InputError, match="got 1 samples at rate_hz=10; take longer"):
+        summarize_spans(x_kct, np.array([0]), length=1, rate_hz=10)

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from scipy.signal import periodogram, welch
 
 from merps.errors import InputError
-from merps.features.spectral import band_power, differential_entropy, log_band_power
+from merps.features.spectral import (
+    band_power,
+    differential_entropy,
+    log_band_power,
+    sliding_band_power,
+)
 
 BANDS = {
     "delta": (1.0, 4.0),
@@ -151,3 +156,38 @@ def test_bands_that_cannot_be_are_refused(noise_wct, edges, message):
         band_power(noise_wct, rate_hz=200, bands={"odd": edges})
     with pytest.raises(InputError, match="windows of 1 samples"):
         band_power(noise_wct[..., :1], rate_hz=200, bands=WHOLE)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_sliding_band_power_is_that_of_a_periodogram(rng, dtype, steps):
+    x_ct = rng.normal(size=(3, 8050)) * 5 + 30
+    x_ct[1, 6111] = np.nan
+    length = 200 * steps
+    starts = range(0, 8050 - length + 1, 200)
+    x_wct = np.stack([x_ct[:, start : start + length] for start in starts])
+    frequencies, density_wcf = periodogram(x_wct, fs=200, window="boxcar")
+    bands = {"slow": (0.0, 3.0), **BANDS}
+    expected = np.stack(
+        [
+            density_wcf[..., (frequencies >= low) & (frequencies < high)].sum(axis=-1)
+            for low, high in bands.values()
+        ],
+        axis=-1,
+    )
+    options = {"rate_hz": 200, "bands": bands, "step_samples": 200, "steps": steps}
+    tolerance = {"rtol": 1e-4} if dtype == np.float32 else {"rtol": 1e-9}
+    for view in (x_ct, np.asfortranarray(x_ct), np.repeat(x_ct, 2, axis=1)[:, ::2]):
+        power = sliding_band_power(view.astype(dtype), **options)
+        assert power.dtype == dtype
+        np.testing.assert_allclose(power, expected * 200 / length, **tolerance)
+        threaded = sliding_band_power(view.astype(dtype), **options, jobs=2)
+        np.testing.assert_array_equal(threaded, power)
+    alone = sliding_band_power(x_ct[:1, :length], **options)
+    np.testing.assert_allclose(alone, expected[:1, :1] * 200 / length, rtol=1e-9)
+
+
+def test_sliding_band_power_refuses_short_signals():
+    options = {"rate_hz": 200, "bands": BANDS, "step_samples": 200, "steps": 4}
+    with pytest.raises(InputError, match=r"has 799 samples, but .* needs 800"):
+        sliding_band_power(np.zeros((1, 799)), **options)

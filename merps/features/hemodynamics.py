@@ -1,12 +1,15 @@
 """Level, trend and spread of slow signals, window by window."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from merps.errors import InputError
+from merps.features.tiles import map_tiles
 
 #: Names along the last axis of `summarize_hemodynamics`.
 SUMMARIES = ("mean", "slope", "sd")
+#: Windows that one thread summarizes at a time.
+_TILE_WINDOWS = 64
 
 
 def summarize_hemodynamics(
@@ -50,3 +53,67 @@ def summarize_hemodynamics(
         out[..., 1] = (rest_kct * weights_t).sum(axis=-1)
         out[..., 2] = np.sqrt((rest_kct**2).mean(axis=-1))
     return summary
+
+
+def summarize_spans(
+    signal: Float[np.ndarray, "kind channel time"],
+    starts: Int[np.ndarray, " window"],
+    *,
+    length: int,
+    rate_hz: float,
+    jobs: int = 1,
+) -> Float[np.ndarray, "window kind channel 3"]:
+    """Summarize spans of one signal, without cutting windows first.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (kind, channel, time)
+        Any unit; NaN marks samples that are missing. Quickest in Fortran order.
+    starts : ndarray of int, shape (window,)
+        First sample of each span; the whole span lies inside the signal.
+    length : int
+        Samples of a span.
+    rate_hz : float
+        Sampling rate in hertz.
+    jobs : int
+        Threads that share the spans; their number changes no bit of the result.
+
+    Returns
+    -------
+    ndarray of float, shape (window, kind, channel, 3)
+        As `summarize_hemodynamics` of the windows.
+
+    Raises
+    ------
+    InputError
+        If spans have fewer than two samples or leave the signal, or the rate is not
+        positive.
+    """
+    n_kinds, n_channels, n_times = signal.shape
+    if length < 2 or not rate_hz > 0:
+        raise InputError(
+            f"a slope needs two samples and a positive rate, got {length} samples at "
+            f"rate_hz={rate_hz:g}; take longer spans"
+        )
+    if starts.size and not 0 <= starts.min() <= starts.max() <= n_times - length:
+        raise InputError(
+            f"spans of {length} samples from {starts.min()} to {starts.max()} leave "
+            f"the signal of {n_times} samples"
+        )
+    x_tr = np.ascontiguousarray(signal.T).reshape(n_times, -1)
+    time_t = (np.arange(length) - (length - 1) / 2) / rate_hz
+    weights_2t = np.stack([np.full(length, 1 / length), time_t / np.sum(time_t**2)])
+    summary_wmr = np.empty((len(starts), len(SUMMARIES), x_tr.shape[1]))
+
+    def summarize(tile: slice) -> None:
+        for w in range(tile.start, tile.stop):
+            span_tr = x_tr[starts[w] : starts[w] + length]
+            rest_tr = np.subtract(span_tr, span_tr[0], dtype=np.float64)
+            mean_r, slope_r = weights_2t @ rest_tr
+            rest_tr -= mean_r
+            variance_r = np.einsum("tr,tr->r", rest_tr, rest_tr) / length
+            summary_wmr[w] = mean_r + span_tr[0], slope_r, np.sqrt(variance_r)
+
+    map_tiles(summarize, len(starts), tile_rows=_TILE_WINDOWS, jobs=jobs)
+    summary_wmck = summary_wmr.reshape(-1, len(SUMMARIES), n_channels, n_kinds)
+    return summary_wmck.transpose(0, 3, 2, 1).astype(signal.dtype)

@@ -6,6 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 from merps.errors import InputError
+from merps.features.sliding import require_windows
+from merps.features.tiles import map_tiles
+
+#: Windows that one thread slides over at a time.
+_TILE_WINDOWS = 32
 
 
 def band_power(
@@ -61,6 +66,80 @@ def band_power(
     for x_ct, power_cb in zip(windows, power_wcb, strict=True):
         _sum_bands(x_ct, taper_t, bins, power_cb)
     return power_wcb
+
+
+def sliding_band_power(
+    signal: Float[np.ndarray, "channel time"],
+    *,
+    rate_hz: float,
+    bands: Mapping[str, tuple[float, float]],
+    step_samples: int,
+    steps: int,
+    jobs: int = 1,
+) -> Float[np.ndarray, "window channel band"]:
+    """Measure the power of frequency bands in windows that slide over a signal.
+
+    Window w covers `steps` steps from sample ``w * step_samples`` on. As `band_power`,
+    but without taper: the spectrum of a window is then the sum of the spectra of its
+    steps, which overlapping windows share. A strong slow wave leaks into all bands.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (channel, time)
+        Any unit; NaN marks samples that are missing. Quickest in Fortran order.
+    rate_hz : float
+        Sampling rate in hertz.
+    bands : mapping of str to (float, float)
+        Lower and upper edge of each named band, in hertz.
+    step_samples : int
+        Samples from one window to the next.
+    steps : int
+        Length of a window in steps.
+    jobs : int
+        Threads that share the windows; their number changes no bit of the result.
+
+    Returns
+    -------
+    ndarray of float, shape (window, channel, band)
+        Unit of `signal` squared, and its dtype, in which it is computed; bands in the
+        order of `bands`; NaN where a channel of a window has a missing sample.
+
+    Raises
+    ------
+    InputError
+        As `band_power`, or if not even one window fits into the signal.
+    """
+    n_windows = require_windows(signal.shape[-1], step_samples, steps)
+    n_times = step_samples * steps
+    bins = [
+        _bins(name, *edges, n_times=n_times, rate_hz=rate_hz)
+        for name, edges in bands.items()
+    ]
+    dtype = np.float32 if signal.dtype == np.float32 else np.float64
+    x_tc = np.ascontiguousarray(signal.T, dtype=dtype)
+    level_c = np.nan_to_num(x_tc[:1])  # keeps offsets out of float32 sums
+    # Wave f of step s of a window; a step has the same phases in all its windows.
+    first = max(min(chosen.start for chosen in bins), 1)  # the mean is no power
+    numbers_f = np.arange(first, max(chosen.stop for chosen in bins))
+    turns_sft = numbers_f[:, None] * np.arange(n_times).reshape(steps, 1, -1) % n_times
+    angle_sft = 2 * np.pi / n_times * turns_sft
+    waves_sft = np.concatenate([np.cos(angle_sft), np.sin(angle_sft)], axis=1)
+    waves_sft = waves_sft.astype(dtype)
+    in_band_bf = np.array([[c.start <= f < c.stop for f in numbers_f] for c in bins])
+    weights_bf = np.tile(in_band_bf * (2 / n_times**2), 2).astype(dtype)
+    power_wbc = np.empty((n_windows, len(bins), x_tc.shape[1]), dtype=dtype)
+
+    def measure(tile: slice) -> None:
+        spectra_sfc = [None] * steps  # of the last steps
+        for b in range(tile.start, tile.stop + steps - 1):
+            step_tc = x_tc[b * step_samples : (b + 1) * step_samples] - level_c
+            spectra_sfc[b % steps] = waves_sft[b % steps] @ step_tc
+            if b >= tile.start + steps - 1:
+                spectrum_fc = sum(spectra_sfc[1:], start=spectra_sfc[0])
+                power_wbc[b - steps + 1] = weights_bf @ spectrum_fc**2
+
+    map_tiles(measure, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
+    return power_wbc.transpose(0, 2, 1).astype(signal.dtype, copy=False)
 
 
 def log_band_power(

@@ -1,0 +1,55 @@
+"""Runs array work in threads over fixed tiles, so that their number changes no bit."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from merps.errors import InputError
+
+Value = TypeVar("Value")
+
+
+def map_tiles(
+    function: Callable[[slice], Value], n_rows: int, *, tile_rows: int, jobs: int
+) -> list[Value]:
+    """Call a function with one slice of rows after the other.
+
+    Linear algebra is held to one thread a tile.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a slice of rows; may write into rows of an array that are its own.
+    n_rows : int
+        Number of rows that the slices cut up.
+    tile_rows : int
+        Number of rows in a slice; the last one may hold fewer.
+    jobs : int
+        How many slices are worked on at a time; 1 stays in the calling thread.
+
+    Returns
+    -------
+    list
+        What the function returned, in the order of the rows.
+
+    Raises
+    ------
+    InputError
+        If `jobs` is not positive.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, got {jobs}")
+    from threadpoolctl import threadpool_limits
+
+    tiles = [
+        slice(first, min(first + tile_rows, n_rows))
+        for first in range(0, n_rows, tile_rows)
+    ]
+    with threadpool_limits(1):
+        if jobs == 1 or len(tiles) == 1:
+            return [function(tile) for tile in tiles]
+        # OpenMP keeps its limit per thread, so each worker sets its own.
+        with ThreadPoolExecutor(
+            min(jobs, len(tiles)), initializer=threadpool_limits, initargs=(1,)
+        ) as pool:
+            return list(pool.map(function, tiles))

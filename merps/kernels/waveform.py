@@ -1,0 +1,58 @@
+"""Averages and sums of squares over short stretches of time-major memory."""
+
+from merps.kernels.compiler import kernel
+
+
+@kernel(
+    "f8[:, ::1], i8, f4[:, ::1]",
+    "f4[:, ::1], i8, f4[:, ::1]",
+    "f8[:, ::1], i8, f8[:, ::1]",
+)
+def average_rows(x_tc, factor, out_tc):
+    """Write the mean of each `factor` rows that follow each other."""
+    n_channels = out_tc.shape[1]
+    for t in range(out_tc.shape[0]):
+        for c in range(n_channels):
+            out_tc[t, c] = 0
+        for s in range(t * factor, (t + 1) * factor):
+            for c in range(n_channels):
+                out_tc[t, c] += x_tc[s, c]
+        for c in range(n_channels):
+            out_tc[t, c] /= factor
+
+
+@kernel(
+    "f4[:, ::1], f8[::1], i8, f8[:, :, ::1]",
+    "f8[:, ::1], f8[::1], i8, f8[:, :, ::1]",
+)
+def sum_steps(x_tc, level_c, length, out_bsc):
+    """Write sums and sums of squares of a block's values, steps and bends.
+
+    A step leads to the next sample and a bend to the next step, inside the block.
+    """
+    n_channels = x_tc.shape[1]
+    for b in range(out_bsc.shape[0]):
+        for s in range(6):
+            for c in range(n_channels):
+                out_bsc[b, s, c] = 0
+        stop = (b + 1) * length
+        for t in range(b * length, stop):
+            for c in range(n_channels):
+                value = x_tc[t, c] - level_c[c]
+                out_bsc[b, 0, c] += value
+                out_bsc[b, 1, c] += value * value
+            if t + 1 == stop:
+                continue
+            for c in range(n_channels):
+                value = x_tc[t, c] - level_c[c]  # in float64
+                step = x_tc[t + 1, c] - level_c[c] - value
+                out_bsc[b, 2, c] += step
+                out_bsc[b, 3, c] += step * step
+            if t + 2 == stop:
+                continue
+            for c in range(n_channels):
+                middle = x_tc[t + 1, c] - level_c[c]
+                around = x_tc[t, c] - level_c[c] + (x_tc[t + 2, c] - level_c[c])
+                bend = around - 2 * middle
+                out_bsc[b, 4, c] += bend
+                out_bsc[b, 5, c] += bend * bend
