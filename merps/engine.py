@@ -1,11 +1,13 @@
 """Runs one function over many tasks, in threads, in order, and stops when asked to."""
 
+import importlib
 import logging
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +64,7 @@ def run_tasks(
     *,
     jobs: int,
     describe: Callable[[Any], str] = str,
+    libraries: Sequence[str] = ("scipy.linalg",),
 ) -> Iterator[Outcome]:
     """Run a function over tasks in threads of this process.
 
@@ -80,6 +83,9 @@ def run_tasks(
         How many tasks run at a time; 1 runs them in the calling thread.
     describe : callable, optional
         Returns the words that name a task in a message.
+    libraries : sequence of str, optional
+        Modules with linear algebra of their own that tasks may use beside NumPy's.
+        They are imported first, since only loaded libraries can be held to one thread.
 
     Returns
     -------
@@ -106,16 +112,21 @@ def run_tasks(
             _let_go(error)
             return Outcome(task, error=error)
 
-    return _run(attempt, tasks, jobs=jobs)
+    return _run(attempt, tasks, jobs=jobs, libraries=libraries)
 
 
 def _run(
-    attempt: Callable[[Any], Outcome], tasks: Sequence, *, jobs: int
+    attempt: Callable[[Any], Outcome],
+    tasks: Sequence,
+    *,
+    jobs: int,
+    libraries: Sequence[str],
 ) -> Iterator[Outcome]:
     """Yield outcomes until all are done or the user asks to stop."""
-    import scipy.linalg  # noqa: F401  # only loaded libraries can be limited
     from threadpoolctl import threadpool_limits
 
+    for library in libraries:
+        importlib.import_module(library)
     with threadpool_limits(1), _Interrupt() as interrupt:
         if jobs == 1:
             yield from _in_line(attempt, tasks, interrupt)
@@ -123,6 +134,32 @@ def _run(
             yield from _in_threads(attempt, tasks, interrupt, jobs=jobs)
         if interrupt.count:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def worker_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Keep threads at hand for the parts of tasks, shared by all tasks of a run.
+
+    Parameters
+    ----------
+    jobs : int
+        How many parts run at a time.
+
+    Yields
+    ------
+    ThreadPoolExecutor
+        To be given parts; a part must not wait for another one. Threads that are at
+        work when KeyboardInterrupt passes are left behind, and awaited otherwise.
+    """
+    pool = ThreadPoolExecutor(jobs)
+    patient = True
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        patient = False
+        raise
+    finally:
+        pool.shutdown(wait=patient, cancel_futures=True)
 
 
 class _Interrupt:

@@ -1,11 +1,14 @@
 import signal
+import subprocess
+import sys
 import threading
 import time
+from textwrap import dedent
 
 import numpy as np
 import pytest
 
-from merps.engine import run_tasks
+from merps.engine import run_tasks, worker_threads
 from merps.errors import DataError, InputError, SpaceError
 
 JOBS = [1, 2, 3]
@@ -247,6 +250,76 @@ def test_linear_algebra_has_one_thread_and_gets_its_own_back(jobs):
             frozenset(o.value) for o in run_tasks(n_threads, range(6), jobs=jobs)
         } == {frozenset({1})}
         assert {2} == n_threads()
+
+
+def test_only_libraries_that_are_asked_for_are_loaded():
+    code = """
+    import sys
+    import numpy
+    from threadpoolctl import threadpool_info
+    from merps.engine import run_tasks
+
+    def n_threads(_):
+        return {info["num_threads"] for info in threadpool_info()}
+
+    assert [o.value for o in run_tasks(n_threads, "ab", jobs=2, libraries=())] == [
+        {1}, {1}
+    ]
+    assert not any(name.split(".")[0] == "scipy" for name in sys.modules)
+    list(run_tasks(str, "ab", jobs=2))
+    assert "scipy.linalg" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True)
+
+
+def test_parts_of_several_tasks_share_threads():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def part(number):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        return number * number
+
+    with worker_threads(2) as pool:
+
+        def whole(task):
+            return sum(pool.map(part, range(task)))
+
+        outcomes = [o.value for o in run_tasks(whole, [4, 5, 6], jobs=3)]
+    assert outcomes == [14, 30, 55]
+    assert most == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "patient"), [(ValueError, 1), (KeyboardInterrupt, 0)]
+)
+def test_parts_are_awaited_unless_the_user_wants_out(error, patient):
+    release, started, ended = threading.Event(), threading.Event(), threading.Event()
+    later = []
+
+    def part():
+        started.set()
+        release.wait(timeout=5)
+        ended.set()
+
+    def leave():
+        with worker_threads(1) as pool:
+            pool.submit(part)
+            pool.submit(later.append, "never")
+            started.wait(timeout=5)
+            threading.Timer(0.1, release.set).start()
+            raise error
+
+    with pytest.raises(error):
+        leave()
+    assert ended.is_set() == patient
+    assert ended.wait(timeout=5)
+    assert later == []
 
 
 def test_values_do_not_depend_on_jobs(rng):

@@ -279,7 +279,8 @@ def test_bytes_hold_nothing_that_was_in_memory_before(tmp_path):
     import numpy as np, test_store
     from merps.store.layout import build_image
     trials = test_store.make_trials(np.random.default_rng(1))
-    print(hashlib.sha256(build_image(trials)).hexdigest())
+    image = b"".join(build_image(trials).pieces())
+    print(hashlib.sha256(image).hexdigest())
     """
     digests = {
         subprocess.run(

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,13 @@ def read_sealed(path: Path, *, remedy: str) -> dict[str, Any]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put a small file in place of an older one, whole or not at all."""
-    with temporary(path, data) as ready:
+    with temporary(path, [data]) as ready:
         os.replace(ready, path)
     sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def temporary(path: Path, data: bytes) -> Iterator[Path]:
+def temporary(path: Path, pieces: Iterable[Any]) -> Iterator[Path]:
     """Write bytes to a private name beside `path`, down to the disk; remove it after.
 
     The name tells the process, so that `remove_leftovers` knows whose it was.
@@ -88,7 +88,7 @@ def temporary(path: Path, data: bytes) -> Iterator[Path]:
     )
     try:
         with open(private, "xb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         yield private

@@ -1,7 +1,6 @@
 """How trials lie in an HDF5 image, and how they are found in a mapped one."""
 
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from merps.recording import Annotation, Baseline, Quality, Recording, Trial
+from merps.store.images import Image
 
-_PAGE_BYTES = 4096
-_GROWTH_BYTES = 2**22
+_ANNOTATION = ("onset_s", "duration_s", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,13 @@ class StoredArray:
             channels=tuple(facts["channels"]),
             quantity=_text(facts["quantity"]),
             unit=_text(facts["unit"]),
-            kinds=tuple(facts["kinds"]),
+            kinds=tuple(facts.get("kinds", ())),
             mask=facts.get("mask"),
             positions=facts.get("positions"),
             annotations=tuple(
                 Annotation(float(onset), float(duration), label)
                 for onset, duration, label in zip(
-                    facts["annotation_onset_s"],
-                    facts["annotation_duration_s"],
-                    facts["annotation_label"],
+                    *(facts.get(f"annotation_{name}", ()) for name in _ANNOTATION),
                     strict=True,
                 )
             ),
@@ -90,33 +87,17 @@ class StoredTrial:
         )
 
 
-def build_image(trials: Sequence[Trial]) -> bytes:
-    """Return the bytes of an HDF5 file with these trials, the same for the same trials.
-
-    Every array is contiguous and starts on a page, so that a map of the file serves as
-    the array. libhdf5 never touches a disk here: it crashes when one is full.
-    """
-    import h5py
-
-    with h5py.File(
-        secrets.token_hex(),  # no file: only one open image may have a name
-        "w",
-        driver="core",
-        backing_store=False,
-        block_size=_GROWTH_BYTES,
-        libver=("v110", "v110"),
-        alignment_threshold=1,
-        alignment_interval=_PAGE_BYTES,
-    ) as file:
+def build_image(trials: Sequence[Trial]) -> Image:
+    """Lay out an HDF5 file with these trials, the same for the same trials."""
+    with Image() as image:
         for trial in sorted(trials, key=lambda trial: trial.stimulus):
-            group = file.create_group(trial.stimulus)
+            group = image.file.create_group(trial.stimulus)
             _set(group, {"notes": trial.notes})
             for name, array, facts in _parts(trial):
-                data = np.ascontiguousarray(array)
-                dataset = group.create_dataset(name, data=data, track_times=False)
-                _set(dataset, facts)
-        file.flush()
-        return file.id.get_file_image()
+                _set(
+                    image.reserve(group, name, [array], array.shape, array.dtype), facts
+                )
+    return image
 
 
 def read_layout(path: Path) -> dict[str, StoredTrial]:
@@ -128,7 +109,7 @@ def read_layout(path: Path) -> dict[str, StoredTrial]:
         return {
             stimulus: StoredTrial(
                 {name: _locate(dataset) for name, dataset in group.items()},
-                tuple(group.attrs["notes"]),
+                tuple(group.attrs.get("notes", ())),
             )
             for stimulus, group in file.items()
         }
@@ -165,23 +146,17 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "kinds": recording.kinds,
         "mask": recording.mask,
         "positions": recording.positions,
-        "annotation_onset_s": np.array([a.onset_s for a in recording.annotations]),
-        "annotation_duration_s": np.array(
-            [a.duration_s for a in recording.annotations]
-        ),
-        "annotation_label": tuple(a.label for a in recording.annotations),
+        **{
+            f"annotation_{name}": tuple(getattr(a, name) for a in recording.annotations)
+            for name in _ANNOTATION
+        },
     }
 
 
 def _set(item: Any, facts: Mapping[str, Any]) -> None:
-    """Write facts as attributes; what is None is left out."""
-    import h5py
-
+    """Write facts as attributes; what is None or empty is left out."""
     for name, value in facts.items():
-        if isinstance(value, tuple):
-            text = h5py.string_dtype()
-            item.attrs.create(name, list(value), shape=(len(value),), dtype=text)
-        elif value is not None:
+        if value is not None and (not isinstance(value, tuple) or value):
             item.attrs.create(name, value)
 
 

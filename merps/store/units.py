@@ -1,4 +1,4 @@
-"""One file per person: built in memory, published once, mapped for reading."""
+"""One file per person: published once, mapped for reading."""
 
 import logging
 import os
@@ -14,6 +14,7 @@ from merps.errors import DataError, InputError, SpaceError, mismatch
 from merps.recording import Trial
 from merps.store.files import (
     REBUILD_ONE,
+    canonical,
     link_once,
     read_sealed,
     replace_file,
@@ -22,6 +23,7 @@ from merps.store.files import (
     temporary,
     writing,
 )
+from merps.store.images import Image
 from merps.store.layout import StoredTrial, build_image, read_layout
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ def publish_person(
 ) -> Path:
     """Write one person's trials, whole or not at all, and never over a good file.
 
-    The image is built in memory, written to a private name, synced, and linked to its
-    final name after the JSON file beside it, which holds the digest of the whole image.
+    The file is written to a private name from the arrays as they lie in memory, synced,
+    and linked to its final name after the JSON file beside it, which holds the digest
+    of the whole file.
     Equal trials give equal bytes. A good file that is already there is kept, since
     another process made the same; a damaged one is moved to ``<name>.damaged``.
 
@@ -102,18 +105,18 @@ def publish_person(
     """
     path = unit_path(store, person, key)
     _require_one_person(person, trials)
+    canonical(sidecar)  # refused, if at all, before anything is written
     image = build_image(trials)
-    ours = {
+    facts = {
+        **sidecar,
         "format": FORMAT,
         "unit": path.stem,
         "person": person,
         "key": key,
         "stimuli": sorted(trial.stimulus for trial in trials),
-        "digest": xxhash.xxh3_128_hexdigest(image),
-        "bytes": len(image),
+        "bytes": image.n_bytes,
     }
-    facts = sealed({**sidecar, **ours})
-    with writing(path, needed_bytes=len(image)):
+    with writing(path, needed_bytes=image.n_bytes):
         for _ in range(_ATTEMPTS):
             if path.exists():
                 if has_person(store, person, key):
@@ -275,10 +278,18 @@ def _require_one_person(person: str, trials: Sequence[Trial]) -> None:
             raise InputError(f"{person}: stimulus {name[:80]!r} cannot be a name")
 
 
-def _publish(path: Path, image: bytes, facts: bytes) -> None:
+def _publish(path: Path, image: Image, facts: Mapping[str, Any]) -> None:
     """Put the facts, then the signals under their final names, and sync."""
-    with temporary(path, image) as ready:
-        replace_file(path.with_suffix(".json"), facts)
+    digest = xxhash.xxh3_128()
+
+    def digested() -> Iterator[Any]:
+        for piece in image.pieces():
+            digest.update(piece)
+            yield piece
+
+    with temporary(path, digested()) as ready:
+        whole = sealed({**facts, "digest": digest.hexdigest()})
+        replace_file(path.with_suffix(".json"), whole)
         try:
             link_once(ready, path)
         except FileExistsError:
