@@ -3,10 +3,7 @@
 Each section goes to one stage as its keywords, so that the names agree.
 """
 
-import difflib
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -330,8 +327,7 @@ def preset_names() -> tuple[str, ...]:
 
 def _open_source(source: str | Path) -> tuple[str, str]:
     """Return the name and the text of a file or a preset."""
-    path = Path(source)
-    entry: Path | Traversable = path
+    entry = path = Path(source)
     if not path.is_file() and path.name == str(source) and not path.suffix:
         entry = _preset_folder() / f"{path.name}.yaml"
     if not entry.is_file():
@@ -348,11 +344,11 @@ def _open_source(source: str | Path) -> tuple[str, str]:
     return str(source), text
 
 
-def _preset_folder() -> Traversable:
+def _preset_folder() -> Path:
     """Folder of the presets, in the wheel or in a checkout."""
-    package = files("merps")
+    package = Path(__file__).parent
     packed = package / "configs"
-    return packed if packed.is_dir() else Path(str(package)).parent / "configs"
+    return packed if packed.is_dir() else package.parent / "configs"
 
 
 def _explain(document: Document, detail: Any) -> str:
@@ -370,6 +366,8 @@ def _explain(document: Document, detail: Any) -> str:
 
 def _suggest(trail: tuple[str | int, ...]) -> str:
     """Name the option that was probably meant, or those that there are."""
+    import difflib
+
     section: type[Section] = Config
     for part in trail[:-1]:
         annotation = section.model_fields[str(part)].annotation

@@ -1,6 +1,5 @@
 import contextlib
 import functools
-import io
 import json
 import os
 import re
@@ -548,27 +547,28 @@ def test_the_pieces_of_the_demo(simulated, store, tmp_path, monkeypatch):
     assert "holds another simulation" in other.stderr
 
 
-def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere():
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(capsys):
     def shown(**options):
         session = Session(
             **{"as_json": False, "quiet": False, "debug": False} | options
         )
-        terminal = options == {}
-        session.err = Console(
-            file=io.StringIO(), force_terminal=terminal, width=100, markup=False
-        )
+        if not options:
+            session.on_terminal = True
+            session.err = Console(file=sys.stderr, force_terminal=True, width=100)
         with session.progress("work") as steps:
             assert isinstance(steps, Progress)
             steps.done("a")
             steps.expect(3)
+            session.note("in between")
             steps.done("b [bold]")
-        return session.err.file.getvalue()
+        return capsys.readouterr().err
 
     bar = shown()
     assert "2/3" in bar
     assert "b [bold]" in bar
-    assert shown(as_json=True) == "work 1 a\nwork 2/3 b [bold]\n"
-    assert shown(quiet=True) == ""
+    assert "in between" in bar
+    assert shown(as_json=True) == "work 1 a\nin between\nwork 2/3 b [bold]\n"
+    assert shown(quiet=True) == "in between\n"
 
 
 def test_names_are_printed_as_they_are(capsys):

@@ -9,21 +9,16 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from merps.errors import MerpsError, SpaceError
+
+if TYPE_CHECKING:  # loaded only where a terminal or a table needs it
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 # Options that every command has.
 _COMMON = {
@@ -56,13 +51,12 @@ class Session:
 
     def __init__(self, *, as_json: bool, quiet: bool, debug: bool) -> None:
         self.as_json, self.quiet, self.debug = as_json, quiet, debug
-        # What is printed holds names from files: nothing in it is taken for markup.
-        plain = {"highlight": False, "markup": False, "emoji": False}
-        self.out = Console(**plain)
-        self.err = Console(stderr=True, **plain)
-        if not self.out.is_terminal:
-            # A file or a pipe has no width; tables must not be cut to 80 columns.
-            self.out.width = max(self.out.width, _NARROW)
+        self.on_terminal = sys.stderr.isatty()
+
+    @functools.cached_property
+    def err(self) -> "Console":
+        """Standard error where it is a terminal."""
+        return _console(stderr=True)
 
     def say(self, text: str) -> None:
         """Tell a person something; machines asked for JSON only.
@@ -73,9 +67,9 @@ class Session:
             One or more lines, taken as they are.
         """
         if not (self.quiet or self.as_json):
-            self.out.print(text, soft_wrap=True)
+            print(text)
 
-    def show(self, table: Table) -> None:
+    def show(self, table: "Table") -> None:
         """Print a table for a person.
 
         Parameters
@@ -84,7 +78,11 @@ class Session:
             The table.
         """
         if not (self.quiet or self.as_json):
-            self.out.print(table)
+            out = _console()
+            if not out.is_terminal:
+                # A file or a pipe has no width; tables must not be cut to 80 columns.
+                out.width = max(out.width, _NARROW)
+            out.print(table)
 
     def result(self, content: dict[str, Any]) -> None:
         """Print the result for a machine, where it was asked for.
@@ -105,7 +103,22 @@ class Session:
         text : str
             One line.
         """
-        self.err.print(text, style="yellow", soft_wrap=True)
+        self.note(text, style="yellow")
+
+    def note(self, text: str, *, style: str | None = None) -> None:
+        """Print a line on standard error, above a progress bar if there is one.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines, taken as they are.
+        style : str, optional
+            Color on a terminal.
+        """
+        if self.on_terminal:
+            self.err.print(text, style=style, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)
 
     @contextmanager
     def progress(self, title: str) -> Iterator["Steps"]:
@@ -122,10 +135,19 @@ class Session:
             To be told of each step.
         """
         if self.quiet:
-            yield Steps(title, None, None)
-        elif not self.err.is_terminal:
-            yield Steps(title, None, self.err)
+            yield Steps(title)
+        elif not self.on_terminal:
+            yield Steps(title, tell=self.note)
         else:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
             bar = Progress(
                 TextColumn("{task.description:<12}", markup=False),
                 BarColumn(),
@@ -137,7 +159,7 @@ class Session:
                 console=self.err,
             )
             with bar:
-                yield Steps(title, bar, None)
+                yield Steps(title, bar=bar)
 
 
 class Steps:
@@ -149,14 +171,18 @@ class Steps:
         What is being done.
     bar : rich.progress.Progress, optional
         Shows it on a terminal.
-    console : rich.console.Console, optional
+    tell : callable, optional
         Gets a line a step instead.
     """
 
     def __init__(
-        self, title: str, bar: Progress | None, console: Console | None
+        self,
+        title: str,
+        *,
+        bar: "Progress | None" = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
-        self._title, self._bar, self._console = title, bar, console
+        self._title, self._bar, self._tell = title, bar, tell
         self._task = bar and bar.add_task(title, total=None, unit="")
         self._total: int | None = None
         self._done = 0
@@ -184,11 +210,9 @@ class Steps:
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, advance=1, unit=unit)
-        elif self._console is not None:
+        elif self._tell is not None:
             of = "" if self._total is None else f"/{self._total}"
-            self._console.print(
-                f"{self._title} {self._done}{of} {unit}", soft_wrap=True
-            )
+            self._tell(f"{self._title} {self._done}{of} {unit}")
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -256,21 +280,27 @@ def _report(session: Session, text: str) -> None:
     """Print an error, with the traceback where it was asked for."""
     if session.debug:
         traceback.print_exc()
-    session.err.print(f"error: {text}", style="red", soft_wrap=True)
+    session.note(f"error: {text}", style="red")
+
+
+def _console(**options: Any) -> "Console":
+    """Return a console that takes nothing for markup: names come from files."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 class _LogLines(logging.Handler):
     """Prints log lines beside a progress bar, each on one line."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._console = console
+        self._session = session
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
         try:
-            text = f"{record.levelname.lower()}: {self.format(record)}"
-            self._console.print(text, soft_wrap=True)
+            self._session.note(f"{record.levelname.lower()}: {self.format(record)}")
         except Exception:  # a log line never ends the work
             self.handleError(record)
 
@@ -281,7 +311,7 @@ def _logging(session: Session) -> Iterator[None]:
     logger = logging.getLogger("merps")
     former = (logger.level, logger.propagate)
     level = logging.ERROR if session.quiet else logging.WARNING
-    handler = _LogLines(session.err)
+    handler = _LogLines(session)
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if session.debug else level)
     logger.propagate = False

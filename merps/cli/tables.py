@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from merps.cli.session import Session
 
 if TYPE_CHECKING:
@@ -118,6 +115,9 @@ def tell_scores(
     intervals : dict of dict of Interval
         Of the same metrics; none where a model is absent.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("model", min_width=_NAME_WIDTH, no_wrap=True)
     table.add_column("uses", min_width=7, no_wrap=True)
@@ -153,6 +153,8 @@ def tell_score(session: Session, metrics: dict[str, float], n_samples: int) -> N
     n_samples : int
         Number of samples.
     """
+    from rich.table import Table
+
     table = Table(title=f"{n_samples} samples", title_style="")
     table.add_column("metric")
     for name in ("overall", "valence", "arousal"):
