@@ -1,13 +1,20 @@
 """Which second sees which span of a signal, and the windows cut by that rule."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from merps.errors import InputError
-from merps.recording import Recording, Trial
-from merps.shapes import Signal, Windows
+from merps.errors import DataError, InputError
+from merps.recording import Quantity, Recording, Trial
+from merps.shapes import SampleTargets, Signal, Windows
+
+Modality: TypeAlias = Literal["eeg", "fnirs"]
+
+# Keeps a rounding error from costing a window.
+_GRACE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,7 @@ def labeled_seconds(trial: Trial) -> int:
         return len(trial.targets)
     signals = [signal for signal in (trial.eeg, trial.fnirs) if signal is not None]
     ends_s = [signal.start_s + signal.duration_s for signal in signals]
-    # A microsecond's grace keeps a rounding error from costing a second.
-    return max(0, int(max(ends_s, default=0) + 1e-6))
+    return max(0, int(max(ends_s, default=0) + _GRACE))
 
 
 def gather_windows(
@@ -168,7 +174,8 @@ def gather_windows(
     length = grid.length(recording.rate_hz)
     starts = grid.starts(recording, n_windows)
     windows = np.empty((n_windows, *signal.shape[:-1], length), dtype=signal.dtype)
-    _copy_spans(signal, starts, windows)
+    for start, window in zip(starts, windows, strict=True):
+        copy_span(signal, int(start), window)
     return windows
 
 
@@ -221,16 +228,164 @@ def window_views(recording: Recording, grid: WindowGrid, *, n_windows: int) -> W
     return np.moveaxis(spans[..., first : last + 1 : step, :], -2, 0)
 
 
-def _copy_spans(
-    signal: Signal,
-    starts: Int[np.ndarray, " window"],
-    out_windows: Float[np.ndarray, "window *kind channel length"],
+def copy_span(
+    signal: Signal, start: int, out: Float[np.ndarray, "*kind channel length"]
 ) -> None:
-    """Write the span of each window, mirrored where it leaves the signal."""
-    n_times, length = signal.shape[-1], out_windows.shape[-1]
-    for start, window in zip(starts, out_windows, strict=True):
-        if 0 <= start <= n_times - length:
-            window[...] = signal[..., start : start + length]
-        else:
-            place = np.arange(start, start + length) % (2 * n_times)
-            window[...] = signal[..., np.minimum(place, 2 * n_times - 1 - place)]
+    """Copy one window of a signal, mirrored where it leaves the signal.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (channel, time) or (kind, channel, time)
+        In any memory order, with at least one sample.
+    start : int
+        Sample at which the window begins; may lie outside the signal.
+    out : ndarray, shape (channel, length) or (kind, channel, length)
+        Where the window is written, converted to the dtype of this array.
+    """
+    n_times, length = signal.shape[-1], out.shape[-1]
+    if 0 <= start <= n_times - length:
+        out[...] = signal[..., start : start + length]
+    else:
+        place = np.arange(start, start + length) % (2 * n_times)
+        out[...] = signal[..., np.minimum(place, 2 * n_times - 1 - place)]
+
+
+@dataclass(frozen=True)
+class WindowFormat:
+    """What the numbers in a window are.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        One name per channel.
+    kinds : tuple of str
+        Names along the axis before the channels; empty where there is none.
+    quantity, unit : str or tuple of str
+        What the numbers are; one each, or one per kind.
+    rate_hz : float
+        Sampling rate in hertz.
+    n_times : int
+        Number of samples.
+    """
+
+    channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    quantity: Quantity | tuple[Quantity, ...]
+    unit: str | tuple[str, ...]
+    rate_hz: float
+    n_times: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one window, (channel, time) or (kind, channel, time)."""
+        n_kinds = (len(self.kinds),) if self.kinds else ()
+        return (*n_kinds, len(self.channels), self.n_times)
+
+
+@dataclass(frozen=True)
+class WindowIndex:
+    """Which windows there are, one entry a window, ordered as the trials were.
+
+    Parameters
+    ----------
+    format : WindowFormat
+        What every one of the windows is.
+    people, stimuli : ndarray of str, shape (window,)
+        Whose window it is, and during which stimulus.
+    seconds : ndarray of int64, shape (window,)
+        The labeled second ``[t, t + 1)`` after onset that its time lies in.
+    targets : ndarray of float64, shape (window, 2)
+        Valence and arousal of that second; NaN where the trial has none.
+    starts : ndarray of int64, shape (window,)
+        Sample of the trial's signal at which it begins, as `WindowGrid.starts` says.
+    """
+
+    format: WindowFormat
+    people: np.ndarray
+    stimuli: np.ndarray
+    seconds: Int[np.ndarray, " sample"]
+    targets: SampleTargets
+    starts: Int[np.ndarray, " sample"]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def index_windows(
+    trials: Iterable[Trial], grid: WindowGrid, *, modality: Modality
+) -> WindowIndex | None:
+    """List the windows of every labeled second of some trials.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+        Taken one at a time; a trial without the modality, or without a sample of it,
+        has no windows.
+    grid : WindowGrid
+        Where windows lie. With a step other than 1 s the last window still belongs to
+        a time that a whole labeled second follows.
+    modality : str
+        ``eeg`` or ``fnirs``.
+
+    Returns
+    -------
+    WindowIndex or None
+        None where there is not one window.
+
+    Raises
+    ------
+    InputError
+        If a window is shorter than one sample.
+    DataError
+        If trials differ in channels, kinds, units or sampling rate.
+    """
+    found: WindowFormat | None = None
+    columns: list[tuple[np.ndarray, ...]] = []
+    for trial in trials:
+        recording: Recording | None = getattr(trial, modality)
+        n_seconds = labeled_seconds(trial)
+        if recording is None or recording.n_times == 0 or n_seconds == 0:
+            continue
+        found = _require_same(found, _format(recording, grid), trial, modality)
+        n = 1 + int((n_seconds - 1) / grid.step_s + _GRACE)
+        seconds = np.floor(np.arange(n) * grid.step_s + _GRACE).astype(np.int64)
+        unknown = np.full((n, 2), np.nan)
+        columns.append(
+            (
+                np.full(n, trial.person),
+                np.full(n, trial.stimulus),
+                seconds,
+                unknown if trial.targets is None else trial.targets[seconds],
+                grid.starts(recording, n),
+            )
+        )
+    if found is None:
+        return None
+    return WindowIndex(found, *map(np.concatenate, zip(*columns, strict=True)))
+
+
+def _format(recording: Recording, grid: WindowGrid) -> WindowFormat:
+    """Return what the windows of a recording are."""
+    return WindowFormat(
+        channels=recording.channels,
+        kinds=recording.kinds,
+        quantity=recording.quantity,
+        unit=recording.unit,
+        rate_hz=recording.rate_hz,
+        n_times=grid.length(recording.rate_hz),
+    )
+
+
+def _require_same(
+    former: WindowFormat | None, new: WindowFormat, trial: Trial, modality: str
+) -> WindowFormat:
+    """Refuse windows that cannot stand in one array with the former ones."""
+    for field in () if former is None else fields(WindowFormat):
+        before, now = getattr(former, field.name), getattr(new, field.name)
+        if before != now:
+            raise DataError(
+                f"{trial.person}, {trial.stimulus}: {modality} {field.name} is "
+                f"{now!s:.200}, and {before!s:.200} in the trials before; take people "
+                "of one montage and rate at a time"
+            )
+    return new

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.recording import Recording, Trial
-from merps.windows import WindowGrid, gather_windows, labeled_seconds, window_views
+from merps.windows import (
+    WindowGrid,
+    gather_windows,
+    index_windows,
+    labeled_seconds,
+    window_views,
+)
 
 RATES = [200.0, 1000.0, 1000 / 21, 10.0]
 
@@ -175,3 +181,36 @@ def test_labeled_seconds_counts_targets_or_whole_seconds():
         signal = np.zeros((1, 1, seconds * 1000 // 21 + 1))
         trial = Trial("a", "V01", fnirs=recording(signal, 1000 / 21))
         assert labeled_seconds(trial) == seconds
+
+
+@pytest.mark.parametrize(
+    ("step_s", "seconds"),
+    [
+        (1.0, [0, 1, 2, 3, 4]),
+        (0.5, [0, 0, 1, 1, 2, 2, 3, 3, 4]),
+        (0.1, [s for s in range(4) for _ in range(10)] + [4]),
+        (2.0, [0, 2, 4]),
+        (3.0, [0, 3]),
+        (9.0, [0]),
+    ],
+)
+def test_index_gives_each_window_the_label_of_its_second(rng, step_s, seconds):
+    targets = rng.integers(1, 256, (5, 2)).astype(float)
+    eeg = recording(np.zeros((2, 100), np.float32), 20.0)
+    trial = Trial("a", "V01", eeg, targets=targets)
+    rule = grid(step_s=step_s)
+    index = index_windows([trial, trial], rule, modality="eeg")
+    assert index.seconds.tolist() == 2 * seconds
+    np.testing.assert_array_equal(index.targets, targets[index.seconds])
+    starts = rule.starts(eeg, len(seconds)).tolist()
+    assert index.starts.tolist() == 2 * starts
+    assert starts[-1] + 80 <= 100  # no window reaches past the labels
+
+
+def test_index_of_nothing_is_none():
+    empty = Trial(
+        "a", "V01", recording(np.zeros((2, 0)), 20.0), targets=np.ones((3, 2))
+    )
+    unlabeled = Trial("a", "V01", recording(np.zeros((2, 5)), 20.0))
+    for trials in ([], [empty], [unlabeled], [Trial("a", "V01")]):
+        assert index_windows(trials, grid(), modality="eeg") is None

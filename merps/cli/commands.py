@@ -306,6 +306,42 @@ def score(
     session.result(metrics)
 
 
+@app.command()
+@command
+def export(
+    session: Session,
+    store: StoreFolder,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="npy or hdf5.")] = "npy",
+    modality: Annotated[str, typer.Option(help="eeg, fnirs or both.")] = "both",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    jobs: Jobs = 2,
+) -> None:
+    """Write the windows of a store as files for other programs."""
+    from merps.config import load_config
+    from merps.export import export_windows
+
+    options = load_config(config, overrides or ())
+    with session.progress("export") as steps:
+        done = export_windows(
+            store,
+            out,
+            file_format=file_format,
+            modalities=["eeg", "fnirs"] if modality == "both" else [modality],
+            config=options,
+            jobs=jobs,
+            progress=steps,
+        )
+    there = f", {done.skipped} of them there before" if done.skipped else ""
+    session.say(
+        f"{done.windows} windows in {done.files} files{there}, "
+        f"{done.bytes / 1e6:.0f} MB, in {out} after {done.seconds:.1f} s; the terms of "
+        "the data, in README.txt, hold for them too"
+    )
+    session.result(done.as_dict())
+
+
 def _split(text: str) -> list[str]:
     """Split a comma list, without empty parts."""
     return [part.strip() for part in text.split(",") if part.strip()]
