@@ -7,14 +7,23 @@ __version__ = "0.1.0"
 
 # Where each public name lives; a module is imported when its name is first used.
 _HOMES = {
+    "merps.batches": ("WindowSet",),
     "merps.config": ("Config", "load_config"),
     "merps.datasets.mer_ps": ("MerPsDataset", "open_dataset"),
     "merps.datasets.simulate": ("simulate_dataset",),
     "merps.errors": ("MerpsError",),
+    "merps.export": ("export_windows",),
     "merps.features.hemodynamics": ("summarize_hemodynamics",),
-    "merps.features.spectral": ("band_power", "differential_entropy", "log_band_power"),
+    "merps.features.spectral": (
+        "band_power",
+        "differential_entropy",
+        "log_band_power",
+        "sliding_band_power",
+    ),
     "merps.features.temporal": ("smooth_in_time",),
+    "merps.features.waveform": ("average_samples", "hjorth", "sliding_hjorth"),
     "merps.inspection": ("check_dataset",),
+    "merps.models.convolutional": ("merge_convolutions",),
     "merps.models.fusion": ("ResidualFusion",),
     "merps.models.persistence": ("load_model", "save_model"),
     "merps.models.priors": ("ConstantPrior", "VideoPrior", "VideoTimePrior"),
@@ -33,7 +42,7 @@ _HOMES = {
     "merps.predictions": ("read_predictions", "read_targets", "write_predictions"),
     "merps.preprocessing.filters": ("band_pass", "notch", "resample"),
     "merps.preprocessing.quality": ("measure_quality",),
-    "merps.preprocessing.repair": ("fill_gaps",),
+    "merps.preprocessing.repair": ("fill_gaps", "tddr"),
     "merps.readers.mat5": ("MatFile", "write_mat5"),
     "merps.recording": ("Baseline", "Recording", "Trial"),
     "merps.samples": ("Samples",),

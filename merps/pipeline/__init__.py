@@ -9,12 +9,9 @@ _HOMES = {
     "merps.pipeline.features": ("extract_samples",),
     "merps.pipeline.models": ("MODELS", "Fitted", "fit_model", "make_model"),
     "merps.pipeline.predict": ("Predicted", "predict_dataset"),
-    "merps.pipeline.preprocess": (
-        "Preprocessed",
-        "preprocess_dataset",
-        "preprocess_trial",
-    ),
+    "merps.pipeline.preprocess": ("Preprocessed", "preprocess_dataset"),
     "merps.pipeline.score": ("score_predictions",),
+    "merps.pipeline.trials": ("preprocess_trial",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,31 +4,21 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
-
-from merps.config import (
-    Config,
-    EegConfig,
-    FnirsConfig,
-    LeadInConfig,
-    PreprocessConfig,
-)
-from merps.datasets.mer_ps import MerPsDataset, TrialFailure, open_dataset
-from merps.engine import Progress, Silence, run_tasks
-from merps.errors import DataError, InputError
+from merps.config import Config, PreprocessConfig
+from merps.datasets.mer_ps import MerPsDataset, open_dataset
+from merps.datasets.survey import TrialFailure, TrialPlan
+from merps.engine import Progress, Silence, run_tasks, worker_threads
+from merps.errors import DataError
+from merps.pipeline.trials import preprocess_trial
 from merps.predictions import name_some
-from merps.preprocessing.filters import band_pass, notch, resample
-from merps.preprocessing.quality import measure_quality
-from merps.preprocessing.repair import fill_gaps, joins
-from merps.recording import Baseline, Quality, Recording, Trial
-from merps.shapes import Signal
+from merps.recording import Trial
 from merps.store import (
     FileDigests,
     Store,
@@ -42,7 +32,7 @@ from merps.store import (
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same inputs and options give other numbers in the store.
-_STEP_VERSION = 1
+_STEP_VERSION = 2
 # Stored bytes per input byte, where both modalities come as compressed doubles.
 _OUTPUT_SHARE = {"float32": 0.5, "float64": 1.0}
 
@@ -103,7 +93,7 @@ def preprocess_dataset(
     config : Config, optional
         Options; the defaults if absent.
     jobs : int
-        People at once.
+        Trials at once, in threads; results are the same for any number.
     progress : Progress, optional
         Told of each person.
 
@@ -140,9 +130,14 @@ def preprocess_dataset(
     for problem in dataset.problems:
         if problem.severity == "warning":
             logger.warning("%s: %s", problem.where, problem.message)
-    with FileDigests(filled.path, root=dataset.root) as digests:
-        bring = partial(_bring_up_to_date, dataset, filled, digests, options)
-        for outcome in run_tasks(bring, dataset.people, jobs=jobs):
+    digests = FileDigests(filled.path, root=dataset.root)
+    with digests, worker_threads(jobs) as pool:
+        each = map if jobs == 1 else pool.map
+        bring = partial(_bring_up_to_date, dataset, filled, digests, options, each)
+        # While one person is written to the disk, the next one is worked on.
+        for outcome in run_tasks(
+            bring, dataset.people, jobs=min(jobs, 2), libraries=()
+        ):
             person = outcome.task
             if isinstance(outcome.error, DataError):
                 failed.append((person, str(outcome.error)))
@@ -176,61 +171,12 @@ def preprocess_dataset(
     )
 
 
-def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
-    """Filter and resample what one person did during one stimulus.
-
-    Where the rest before the stimulus runs into it without a jump, both are filtered
-    in one piece and the signal starts with the rest; otherwise each is filtered by
-    itself, and the rest is kept apart.
-
-    Parameters
-    ----------
-    trial : Trial
-        As read.
-    config : PreprocessConfig
-        Options.
-
-    Returns
-    -------
-    Trial
-        With filtered signals, NaN where a sample is missing, and quality tables of the
-        unfiltered ones.
-
-    Raises
-    ------
-    InputError
-        If an option does not fit the recordings.
-    """
-    clean = partial(_clean, lead_in=config.lead_in, precision=config.precision)
-    eeg = fnirs = eeg_rest = fnirs_rest = None
-    notes, quality = list(trial.notes), {}
-    if trial.eeg is not None:
-        eeg, eeg_rest, quality["eeg"] = clean(trial.eeg, trial.baseline.eeg, config.eeg)
-    if trial.fnirs is not None:
-        rest = trial.baseline.fnirs
-        fnirs, fnirs_rest, quality["fnirs"] = clean(
-            _pick(trial.fnirs, config.fnirs.kinds),
-            None if rest is None else _pick(rest, config.fnirs.kinds),
-            config.fnirs,
-        )
-    for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
-        if rest is not None:
-            notes.append(f"the rest before the {name} does not run into it")
-    return replace(
-        trial,
-        eeg=eeg,
-        fnirs=fnirs,
-        baseline=Baseline(eeg=eeg_rest, fnirs=fnirs_rest),
-        notes=tuple(notes),
-        quality=quality,
-    )
-
-
 def _bring_up_to_date(
     dataset: MerPsDataset,
     store: Store,
     digests: FileDigests,
     config: PreprocessConfig,
+    each: Callable[..., Iterator],
     person: str,
 ) -> tuple[bool, tuple[str, ...]]:
     """Preprocess one person unless it is done; tell whether, and what failed."""
@@ -240,7 +186,7 @@ def _bring_up_to_date(
     if failures is not None:
         store.record(person, key)  # the last run may have ended before it did
         return False, failures
-    trials, failures = _preprocess_person(dataset, person, config)
+    trials, failures = _preprocess_person(dataset, person, config, each)
     if not trials:
         raise DataError("; ".join(failures) or f"{person}: no trials found")
     facts = {
@@ -273,101 +219,37 @@ def _failures_when_stored(
 
 
 def _preprocess_person(
-    dataset: MerPsDataset, person: str, config: PreprocessConfig
+    dataset: MerPsDataset,
+    person: str,
+    config: PreprocessConfig,
+    each: Callable[..., Iterator],
 ) -> tuple[list[Trial], tuple[str, ...]]:
     """Return the preprocessed trials of one person, and what could not be used."""
-    trials, failures = [], []
+    with dataset.open_person(person) as opened:
+
+        def bring(plan: TrialPlan) -> list[Trial | TrialFailure]:
+            """Read and preprocess one trial; what was read is let go of."""
+            items = opened.read(plan)
+            done = [
+                preprocess_trial(item, config) if isinstance(item, Trial) else item
+                for item in items
+            ]
+            opened.release(plan)
+            logger.info("%s %s preprocessed", person, plan.stimulus)
+            return done
+
+        items = [*opened.failures, *chain.from_iterable(each(bring, opened.plans))]
+        items += opened.silent()
+    trials = [item for item in items if isinstance(item, Trial)]
+    failures = [item.message for item in items if isinstance(item, TrialFailure)]
     stimuli_of: dict[str, list[str]] = {}
-    for item in dataset.trials(person):
-        if isinstance(item, TrialFailure):
-            failures.append(item.message)
-            continue
-        trials.append(preprocess_trial(item, config))
-        logger.info("%s %s preprocessed", person, item.stimulus)
-        for note in item.notes:
-            stimuli_of.setdefault(note, []).append(item.stimulus)
+    for trial in trials:
+        for note in trial.notes:
+            stimuli_of.setdefault(note, []).append(trial.stimulus)
     if stimuli_of:
         notes = (f"{note} ({name_some(names)})" for note, names in stimuli_of.items())
         logger.warning("%s: %s", person, "; ".join(notes))
     return trials, tuple(failures)
-
-
-def _clean(
-    recording: Recording,
-    rest: Recording | None,
-    section: EegConfig | FnirsConfig,
-    *,
-    lead_in: LeadInConfig,
-    precision: str,
-) -> tuple[Recording, Recording | None, Quality]:
-    """Filter one modality; return it, rest that does not run into it, and quality."""
-    rate_hz = recording.rate_hz
-    quality = measure_quality(
-        recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
-    )
-    if rest is not None and joins(
-        rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
-    ):
-        whole = np.concatenate([rest.signal, recording.signal], axis=-1)
-        recording = recording.with_signal(whole, start_s=rest.start_s)
-        rest = None
-    if rest is not None:
-        rest = _filter(rest, section, precision)
-    return _filter(recording, section, precision), rest, quality
-
-
-def _filter(
-    recording: Recording, section: EegConfig | FnirsConfig, precision: str
-) -> Recording:
-    """Resample and filter; missing samples are bridged for that, and missing again."""
-    x_ct = recording.signal.astype(np.float64)
-    missing = np.isnan(x_ct)
-    rate_hz = recording.rate_hz
-    x_ct = resample(fill_gaps(x_ct), rate_hz=rate_hz, to_hz=section.to_hz)
-    if section.band_pass is not None:
-        x_ct = band_pass(x_ct, rate_hz=section.to_hz, **section.band_pass.model_dump())
-    if isinstance(section, EegConfig) and section.notch is not None:
-        x_ct = notch(x_ct, rate_hz=section.to_hz, **section.notch.model_dump())
-    x_ct = x_ct.astype(precision)
-    if missing.any():
-        x_ct[_missing_at(missing, x_ct.shape[-1], rate_hz, section.to_hz)] = np.nan
-    return recording.with_signal(x_ct, rate_hz=section.to_hz)
-
-
-def _missing_at(
-    missing: Bool[np.ndarray, "*kind channel time"],
-    n_times: int,
-    rate_hz: float,
-    to_hz: float,
-) -> Bool[np.ndarray, "*kind channel new"]:
-    """Mark each new sample during whose interval an old one is missing."""
-    count = np.cumsum(missing, axis=-1)
-    count = np.concatenate([np.zeros_like(count[..., :1]), count], axis=-1)
-    edges = np.arange(n_times + 1) * (rate_hz / to_hz)
-    last = missing.shape[-1]
-    # An edge that should meet a sample must not miss it by a rounding error.
-    starts = np.minimum(np.floor(edges[:-1] + 1e-6).astype(int), last - 1)
-    stops = np.clip(np.ceil(edges[1:] - 1e-6).astype(int), starts + 1, last)
-    return count[..., stops] > count[..., starts]
-
-
-def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
-    """Keep some kinds of a recording."""
-    absent = [kind for kind in kinds if kind not in recording.kinds]
-    if absent:
-        raise InputError(
-            f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
-            f"{', '.join(recording.kinds)}"
-        )
-    rows = [recording.kinds.index(kind) for kind in kinds]
-    signal: Signal = recording.signal[rows]
-    return replace(
-        recording,
-        signal=signal,
-        kinds=tuple(kinds),
-        quantity=tuple(recording.quantity[row] for row in rows),
-        unit=tuple(recording.unit[row] for row in rows),
-    )
 
 
 def _require_room(

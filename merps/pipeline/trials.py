@@ -1,0 +1,185 @@
+"""What is done to one trial before it is stored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from jaxtyping import Bool
+
+from merps.config import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
+from merps.errors import InputError
+from merps.preprocessing.chain import filter_pieces
+from merps.preprocessing.filters import design_band_pass, design_notch
+from merps.preprocessing.quality import measure_quality
+from merps.preprocessing.repair import fill_gaps, joins
+from merps.recording import Baseline, Quality, Recording, Trial
+
+#: Up to where resampling must keep a signal for the filter that follows, in parts of
+#: that filter's upper edge: beyond, what is left of aliases is filtered away.
+_SKIRT = 1.25
+
+
+def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
+    """Filter and resample what one person did during one stimulus.
+
+    Where the rest before the stimulus runs into it without a jump, both are filtered
+    in one piece and the signal starts with the rest; otherwise each is filtered by
+    itself, and the rest is kept apart.
+
+    Parameters
+    ----------
+    trial : Trial
+        As read.
+    config : PreprocessConfig
+        Options.
+
+    Returns
+    -------
+    Trial
+        With filtered signals, NaN where a sample is missing, and quality tables of the
+        unfiltered ones.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit the recordings.
+    """
+    clean = partial(_clean, lead_in=config.lead_in, precision=config.precision)
+    eeg = fnirs = eeg_rest = fnirs_rest = None
+    notes, quality = list(trial.notes), {}
+    if trial.eeg is not None:
+        eeg, eeg_rest, quality["eeg"] = clean(trial.eeg, trial.baseline.eeg, config.eeg)
+    if trial.fnirs is not None:
+        rows = _rows_of(trial.fnirs, config.fnirs.kinds)
+        fnirs, fnirs_rest, table = clean(
+            trial.fnirs, trial.baseline.fnirs, config.fnirs
+        )
+        fnirs = _pick(fnirs, rows)
+        fnirs_rest = None if fnirs_rest is None else _pick(fnirs_rest, rows)
+        quality["fnirs"] = replace(table, values=table.values[rows])
+    for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
+        if rest is not None:
+            notes.append(f"the rest before the {name} does not run into it")
+    return replace(
+        trial,
+        eeg=eeg,
+        fnirs=fnirs,
+        baseline=Baseline(eeg=eeg_rest, fnirs=fnirs_rest),
+        notes=tuple(notes),
+        quality=quality,
+    )
+
+
+def _clean(
+    recording: Recording,
+    rest: Recording | None,
+    section: EegConfig | FnirsConfig,
+    *,
+    lead_in: LeadInConfig,
+    precision: str,
+) -> tuple[Recording, Recording | None, Quality]:
+    """Filter one modality; return it, rest that does not run into it, and quality."""
+    rate_hz = recording.rate_hz
+    quality = measure_quality(
+        recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
+    )
+    gaps = quality.values[..., quality.measures.index("missing")] > 0
+    if rest is None:
+        return _filter([recording], section, precision, gaps), None, quality
+    rest_gaps = np.isnan(rest.signal).any(axis=-1)
+    if joins(rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()):
+        gaps |= rest_gaps
+        return _filter([rest, recording], section, precision, gaps), None, quality
+    return (
+        _filter([recording], section, precision, gaps),
+        _filter([rest], section, precision, rest_gaps),
+        quality,
+    )
+
+
+def _filter(
+    pieces: Sequence[Recording],
+    section: EegConfig | FnirsConfig,
+    precision: str,
+    gaps: Bool[np.ndarray, "*kind channel"],
+) -> Recording:
+    """Resample and filter; missing samples are bridged for that, and missing again."""
+    first = pieces[0]
+    signals = [piece.signal for piece in pieces]
+    missing = None
+    if gaps.any():
+        joined = _join(signals)
+        missing = np.isnan(joined[gaps])
+        signals = [fill_gaps(joined)]
+    filters = []
+    if section.band_pass is not None:
+        options = section.band_pass.model_dump()
+        filters.append(design_band_pass(rate_hz=section.to_hz, **options))
+    if isinstance(section, EegConfig) and section.notch is not None:
+        options = section.notch.model_dump()
+        filters.append(design_notch(rate_hz=section.to_hz, **options))
+    x_ct = filter_pieces(
+        signals,
+        rate_hz=first.rate_hz,
+        to_hz=section.to_hz,
+        keep_hz=_keep_hz(section, first.rate_hz),
+        filters=filters,
+        dtype=precision,
+    )
+    if missing is not None:
+        gone = _missing_at(missing, x_ct.shape[-1], first.rate_hz, section.to_hz)
+        x_ct[gaps] = np.where(gone, np.nan, x_ct[gaps])
+    return first.with_signal(x_ct, rate_hz=section.to_hz)
+
+
+def _join(signals: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the signals after one another, time-major in memory as MATLAB has it."""
+    return np.concatenate([signal.T for signal in signals]).T
+
+
+def _keep_hz(section: EegConfig | FnirsConfig, rate_hz: float) -> float | None:
+    """Return up to where resampling must keep the signal; None for all it can."""
+    if section.band_pass is None or section.band_pass.high_hz is None:
+        return None
+    kept_hz = _SKIRT * section.band_pass.high_hz
+    return kept_hz if kept_hz < 0.4 * min(rate_hz, section.to_hz) else None
+
+
+def _missing_at(
+    missing: Bool[np.ndarray, "row time"],
+    n_times: int,
+    rate_hz: float,
+    to_hz: float,
+) -> Bool[np.ndarray, "row new_time"]:
+    """Mark each new sample during whose interval an old one is missing."""
+    count = np.cumsum(missing, axis=-1)
+    count = np.concatenate([np.zeros_like(count[..., :1]), count], axis=-1)
+    edges = np.arange(n_times + 1) * (rate_hz / to_hz)
+    last = missing.shape[-1]
+    # An edge that should meet a sample must not miss it by a rounding error.
+    starts = np.minimum(np.floor(edges[:-1] + 1e-6).astype(int), last - 1)
+    stops = np.clip(np.ceil(edges[1:] - 1e-6).astype(int), starts + 1, last)
+    return count[..., stops] > count[..., starts]
+
+
+def _rows_of(recording: Recording, kinds: Sequence[str]) -> list[int]:
+    """Return where some kinds of a recording lie."""
+    absent = [kind for kind in kinds if kind not in recording.kinds]
+    if absent:
+        raise InputError(
+            f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
+            f"{', '.join(recording.kinds)}"
+        )
+    return [recording.kinds.index(kind) for kind in kinds]
+
+
+def _pick(recording: Recording, rows: Sequence[int]) -> Recording:
+    """Keep some kinds of a recording."""
+    return replace(
+        recording,
+        signal=recording.signal[rows],
+        kinds=tuple(recording.kinds[row] for row in rows),
+        quantity=tuple(recording.quantity[row] for row in rows),
+        unit=tuple(recording.unit[row] for row in rows),
+    )
