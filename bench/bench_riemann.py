@@ -1,0 +1,171 @@
+"""Covariances, Riemannian means and tangent spaces of one person at 200 Hz.
+
+The signal is noise with the spectrum and the mixing of EEG, 64 channels, as long as 15
+videos; windows of 4 s begin every second. pyRiemann runs with one BLAS thread, its
+faster setting by far. The peer's covariances take minutes, so it gets the first part of
+the signal, and its time is scaled by the number of windows, in which it is linear.
+"""
+
+from collections.abc import Iterator
+
+import harness
+import numpy as np
+
+from merps.features.covariance import filter_bank_covariances
+from merps.features.manifold import riemannian_mean, tangent_vectors
+
+RATE_HZ, WINDOW_S, N_CHANNELS, ORDER, PAD_S = 200.0, 4, 64, 4, 5.0
+LENGTH = int(WINDOW_S * RATE_HZ)
+BANDS = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 13.0),
+    "beta": (13.0, 30.0),
+    "gamma": (30.0, 45.0),
+}
+DTYPES = {"float32": 1e-4, "float64": 5e-7}
+METHODS = {"fast": 2e-4, "exact": 1e-6}
+
+
+def make_signal(n_windows: int) -> np.ndarray:
+    """Mix sources with a falling spectrum, and add the noise of sensors."""
+    rng = np.random.default_rng(8)
+    shape = (N_CHANNELS, int((n_windows + WINDOW_S - 1) * RATE_HZ))
+    spectrum = np.fft.rfft(rng.normal(size=shape))
+    spectrum /= np.sqrt(1 + np.arange(spectrum.shape[1]) / shape[1] * RATE_HZ)
+    sources = np.fft.irfft(spectrum, shape[1])
+    mixing = rng.normal(size=(N_CHANNELS, N_CHANNELS)) / np.sqrt(N_CHANNELS)
+    return 10 * mixing @ sources + rng.normal(size=shape)
+
+
+def peer_covariances(signal: np.ndarray) -> np.ndarray:
+    """Filter with SciPy, cut windows, estimate with pyRiemann."""
+    from pyriemann.geometry.covariance import covariances
+    from scipy.signal import butter, sosfiltfilt
+
+    bands = []
+    for edges_hz in BANDS.values():
+        sos = butter(ORDER, edges_hz, "bandpass", fs=RATE_HZ, output="sos")
+        band = sosfiltfilt(sos, signal, padlen=int(PAD_S * RATE_HZ))
+        windows = np.lib.stride_tricks.sliding_window_view(band, LENGTH, axis=1)
+        windows = windows[:, :: int(RATE_HZ)].swapaxes(0, 1)
+        bands.append(covariances(windows, estimator="oas"))
+    return np.stack(bands, axis=1)
+
+
+def merps_covariances(signal: np.ndarray, jobs: int) -> np.ndarray:
+    """Do the same from shared sums."""
+    starts = np.arange(0, signal.shape[1] - LENGTH + 1, int(RATE_HZ))
+    return filter_bank_covariances(
+        signal,
+        starts,
+        length_samples=LENGTH,
+        rate_hz=RATE_HZ,
+        bands=BANDS,
+        order=ORDER,
+        pad_s=PAD_S,
+        estimator="oas",
+        jobs=jobs,
+    )
+
+
+def peer_means(matrices: np.ndarray) -> list[np.ndarray]:
+    """Find the mean of each band."""
+    from pyriemann.geometry.mean import mean_riemann
+
+    return [mean_riemann(matrices[:, b]) for b in range(len(BANDS))]
+
+
+def merps_means(matrices: np.ndarray, method: str, jobs: int) -> list[np.ndarray]:
+    """Find the mean of each band."""
+    options = {"method": method, "jobs": jobs}
+    return [riemannian_mean(matrices[:, b], **options) for b in range(len(BANDS))]
+
+
+def peer_tangent(matrices: np.ndarray) -> np.ndarray:
+    """Fit and transform each band."""
+    from pyriemann.tangentspace import TangentSpace
+
+    bands = range(len(BANDS))
+    return np.hstack([TangentSpace().fit_transform(matrices[:, b]) for b in bands])
+
+
+def merps_tangent(matrices: np.ndarray, method: str, jobs: int) -> np.ndarray:
+    """Find the mean of each band, and map to its tangent space."""
+    options = {"method": method, "jobs": jobs}
+    means = merps_means(matrices, method, jobs)
+    bands = [
+        tangent_vectors(matrices[:, b], mean, **options) for b, mean in enumerate(means)
+    ]
+    return np.hstack(bands)
+
+
+def rows(options) -> Iterator[harness.Row]:
+    """Compare covariances in two precisions, and means and tangent spaces in two."""
+    n_windows, n_peer = (120, 40) if options.quick else (1491, 120)
+    with harness.threads(1):
+        yield from covariance_rows(options, n_windows, n_peer)
+        yield from manifold_rows(options, n_peer if options.quick else 200)
+
+
+def covariance_rows(options, n_windows: int, n_peer: int) -> Iterator[harness.Row]:
+    """Compare the covariances of the whole signal with a scaled part of the peer's."""
+    signal = make_signal(n_windows)
+    part = signal[:, : int((n_peer + WINDOW_S - 1) * RATE_HZ)]
+    scale = n_windows / n_peer
+    for name, tolerance in DTYPES.items():
+        given = signal.astype(name)
+        for jobs in sorted({1, options.threads}):
+            pair = harness.compare(
+                lambda: peer_covariances(part),
+                lambda given=given, jobs=jobs: merps_covariances(given, jobs),
+                runs=options.runs,
+            )
+            checked = merps_covariances(part.astype(name), jobs)
+            yield harness.Row(
+                f"5 x {n_windows} OAS covariances, {name}, {jobs} thr.",
+                f"SciPy + pyRiemann, 1 thr., {n_peer} windows scaled",
+                pair.peer_s * scale,
+                pair.merps_s,
+                goal=f"G7 {name}" if jobs == options.threads else None,
+                pairs=[(theirs * scale, ours) for theirs, ours in pair.pairs],
+                error=worst(checked, pair.peer, axes=(2, 3)),
+                tolerance=tolerance,
+            )
+
+
+def manifold_rows(options, n_windows: int) -> Iterator[harness.Row]:
+    """Compare means, and means with tangent vectors."""
+    matrices = merps_covariances(make_signal(n_windows), options.threads)
+    for what, peer, merps, axes in (
+        ("Riemannian means", peer_means, merps_means, (1, 2)),
+        ("tangent fit + transform", peer_tangent, merps_tangent, (1,)),
+    ):
+        for method, tolerance in METHODS.items():
+            pair = harness.compare(
+                lambda peer=peer: peer(matrices),
+                lambda merps=merps, method=method: merps(
+                    matrices, method, options.threads
+                ),
+                runs=options.runs,
+            )
+            yield harness.Row(
+                f"5 x {n_windows} {what}, {method}, {options.threads} thr.",
+                "pyRiemann, 1 thr.",
+                pair.peer_s,
+                pair.merps_s,
+                goal=f"G8 {method}" if peer is peer_tangent else None,
+                pairs=pair.pairs,
+                error=worst(np.array(pair.merps), np.array(pair.peer), axes=axes),
+                tolerance=tolerance,
+            )
+
+
+def worst(actual: np.ndarray, expected: np.ndarray, *, axes: tuple) -> float:
+    """Return the largest relative error of a matrix, or a vector, in its norm."""
+    error = np.sqrt(np.sum((actual - expected) ** 2, axis=axes))
+    return float(np.max(error / np.sqrt(np.sum(expected**2, axis=axes))))
+
+
+if __name__ == "__main__":
+    harness.main(__doc__, rows)
