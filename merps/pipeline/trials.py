@@ -17,7 +17,7 @@ from merps.recording import Baseline, Quality, Recording, Trial
 
 #: Up to where resampling must keep a signal for the filter that follows, in parts of
 #: that filter's upper edge: beyond, what is left of aliases is filtered away.
-_SKIRT = 1.25
+_SKIRT = 1.1
 
 
 def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float, Float64
-from numpy.typing import DTypeLike
 
 from merps.errors import InputError
 from merps.kernels.filtering import filter_rows
@@ -16,6 +15,8 @@ from merps.preprocessing.resampling import resample_pieces
 #: Rows of a signal that is not time-major in memory are filtered this many at once,
 #: which bounds temporary memory.
 _BLOCK_ROWS = 16
+#: Samples of all rows that are turned at once, from time-major to C order.
+_BLOCK_TIMES = 64
 #: Pass-band and stop-band of a change of rate, in parts of the lower Nyquist frequency.
 _PASS_BAND, _STOP_BAND = 0.8, 1.0
 
@@ -43,7 +44,7 @@ def filter_pieces(
     to_hz: float,
     keep_hz: float | None,
     filters: Sequence[ZeroPhaseFilter],
-    dtype: DTypeLike,
+    dtype: type | np.dtype | str,
 ) -> Float[np.ndarray, "*row new_time"]:
     """Resample and filter pieces of one signal as if they were joined.
 
@@ -97,7 +98,10 @@ def filter_pieces(
 
     if all(piece.T.flags.c_contiguous for piece in pieces):
         y_tc = run([_native(piece.T.reshape(piece.shape[-1], -1)) for piece in pieces])
-        out[...] = y_tc.reshape(n_new, *rows[::-1]).T
+        y_t = y_tc.reshape(n_new, *rows[::-1])
+        for first in range(0, n_new, _BLOCK_TIMES):  # both sides stay in the cache
+            block = slice(first, first + _BLOCK_TIMES)
+            out[..., block] = y_t[block].T
         return out
     flat = [piece.reshape(-1, piece.shape[-1]) for piece in pieces]
     flat_out = out.reshape(-1, n_new)
