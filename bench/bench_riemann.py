@@ -1,7 +1,7 @@
 """Covariances, Riemannian means and tangent spaces of one person at 200 Hz.
 
-The signal is noise with the spectrum and the mixing of EEG, 64 channels, as long as 15
-videos; windows of 4 s begin every second. pyRiemann runs with one BLAS thread, its
+The signal joins the 15 videos of a simulated person, 64 channels; windows of 4 s begin
+every second. pyRiemann runs with one BLAS thread, its
 faster setting by far. The peer's covariances take minutes, so it gets the first part of
 the signal, and its time is scaled by the number of windows, in which it is linear.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import harness
 import numpy as np
 
+from merps.datasets.mer_ps import open_dataset
 from merps.features.covariance import filter_bank_covariances
 from merps.features.manifold import riemannian_mean, tangent_vectors
 
@@ -27,15 +28,13 @@ DTYPES = {"float32": 1e-4, "float64": 5e-7}
 METHODS = {"fast": 2e-4, "exact": 1e-6}
 
 
-def make_signal(n_windows: int) -> np.ndarray:
-    """Mix sources with a falling spectrum, and add the noise of sensors."""
-    rng = np.random.default_rng(8)
-    shape = (N_CHANNELS, int((n_windows + WINDOW_S - 1) * RATE_HZ))
-    spectrum = np.fft.rfft(rng.normal(size=shape))
-    spectrum /= np.sqrt(1 + np.arange(spectrum.shape[1]) / shape[1] * RATE_HZ)
-    sources = np.fft.irfft(spectrum, shape[1])
-    mixing = rng.normal(size=(N_CHANNELS, N_CHANNELS)) / np.sqrt(N_CHANNELS)
-    return 10 * mixing @ sources + rng.normal(size=shape)
+def read_signal(options, n_windows: int) -> np.ndarray:
+    """Join the videos of a simulated person."""
+    folder = harness.simulated(options, people=1, eeg_rate_hz=200, compress=False)
+    dataset = open_dataset(folder)
+    trials = dataset.trials(dataset.people[0])
+    signal = np.concatenate([trial.eeg.signal for trial in trials], axis=1)
+    return cut(signal, n_windows)
 
 
 def peer_covariances(signal: np.ndarray) -> np.ndarray:
@@ -102,16 +101,17 @@ def merps_tangent(matrices: np.ndarray, method: str, jobs: int) -> np.ndarray:
 
 def rows(options) -> Iterator[harness.Row]:
     """Compare covariances in two precisions, and means and tangent spaces in two."""
-    n_windows, n_peer = (120, 40) if options.quick else (1491, 120)
+    n_windows, n_peer = (60, 40) if options.quick else (1491, 120)
+    signal = read_signal(options, n_windows)
     with harness.threads(1):
-        yield from covariance_rows(options, n_windows, n_peer)
-        yield from manifold_rows(options, n_peer if options.quick else 200)
+        yield from covariance_rows(options, signal, n_peer)
+        yield from manifold_rows(options, signal, n_peer if options.quick else 200)
 
 
-def covariance_rows(options, n_windows: int, n_peer: int) -> Iterator[harness.Row]:
+def covariance_rows(options, signal: np.ndarray, n_peer: int) -> Iterator[harness.Row]:
     """Compare the covariances of the whole signal with a scaled part of the peer's."""
-    signal = make_signal(n_windows)
-    part = signal[:, : int((n_peer + WINDOW_S - 1) * RATE_HZ)]
+    n_windows = signal.shape[1] // int(RATE_HZ) - WINDOW_S + 1
+    part = cut(signal, n_peer)
     scale = n_windows / n_peer
     for name, tolerance in DTYPES.items():
         given = signal.astype(name)
@@ -134,31 +134,37 @@ def covariance_rows(options, n_windows: int, n_peer: int) -> Iterator[harness.Ro
             )
 
 
-def manifold_rows(options, n_windows: int) -> Iterator[harness.Row]:
+def manifold_rows(options, signal: np.ndarray, n_windows: int) -> Iterator[harness.Row]:
     """Compare means, and means with tangent vectors."""
-    matrices = merps_covariances(make_signal(n_windows), options.threads)
-    for what, peer, merps, axes in (
-        ("Riemannian means", peer_means, merps_means, (1, 2)),
-        ("tangent fit + transform", peer_tangent, merps_tangent, (1,)),
-    ):
-        for method, tolerance in METHODS.items():
+    matrices = merps_covariances(cut(signal, n_windows), options.threads)
+    cases = [
+        (peer_tangent, merps_tangent, "tangent fit + transform", (1,), jobs)
+        for jobs in sorted({1, options.threads})
+    ]
+    cases.append((peer_means, merps_means, "Riemannian means", (1, 2), options.threads))
+    for method, tolerance in METHODS.items():
+        for peer, merps, what, axes, jobs in cases:
             pair = harness.compare(
                 lambda peer=peer: peer(matrices),
-                lambda merps=merps, method=method: merps(
-                    matrices, method, options.threads
-                ),
+                lambda m=method, merps=merps, jobs=jobs: merps(matrices, m, jobs),
                 runs=options.runs,
             )
+            is_goal = peer is peer_tangent and jobs == options.threads
             yield harness.Row(
-                f"5 x {n_windows} {what}, {method}, {options.threads} thr.",
+                f"5 x {n_windows} {what}, {method}, {jobs} thr.",
                 "pyRiemann, 1 thr.",
                 pair.peer_s,
                 pair.merps_s,
-                goal=f"G8 {method}" if peer is peer_tangent else None,
+                goal=f"G8 {method}" if is_goal else None,
                 pairs=pair.pairs,
                 error=worst(np.array(pair.merps), np.array(pair.peer), axes=axes),
                 tolerance=tolerance,
             )
+
+
+def cut(signal: np.ndarray, n_windows: int) -> np.ndarray:
+    """Return the part of a signal that has so many windows."""
+    return signal[:, : int((n_windows + WINDOW_S - 1) * RATE_HZ)]
 
 
 def worst(actual: np.ndarray, expected: np.ndarray, *, axes: tuple) -> float:

@@ -293,3 +293,12 @@ def sum_steps(x_tc, level_c, length):
     return np.array(
         [[np.broadcast_to(s, len(level_c)) for s in block] for block in out]
     )
+
+
+def sum_spans(x_tr, starts, length):
+    sums = []
+    for start in starts:
+        rest_tr = x_tr[start : start + length].astype(np.float64) - x_tr[start]
+        places = np.arange(length) - (length - 1) / 2
+        sums.append([rest_tr.sum(axis=0), places @ rest_tr, (rest_tr**2).sum(axis=0)])
+    return np.array(sums)

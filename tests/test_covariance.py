@@ -61,8 +61,11 @@ def test_any_windows_equal_naive(estimator, n_channels, length, starts, seed):
     actual = window_covariances(x_ct, np.array(starts), **options)
     close(actual, expected, 1e-9)
     close(covariances(windows, estimator=estimator), expected, 1e-9)
-    single = window_covariances(x_ct.astype(np.float32), np.array(starts), **options)
+    x_ct = x_ct.astype(np.float32)
+    single = window_covariances(x_ct, np.array(starts), **options)
     assert single.dtype == np.float32
+    windows = cut(x_ct.astype(np.float64), starts, length)  # what float32 could hold
+    expected = np.array([naive.covariance(x, estimator) for x in windows])
     close(single, expected, 1e-4)
 
 
@@ -151,20 +154,52 @@ def test_shrinking_equals_the_estimators(rng):
     np.testing.assert_array_equal(matrices, before)
 
 
-def test_filter_bank_is_filter_then_windows(rng):
-    x_ct = rng.normal(size=(18, 300)).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_filter_bank_is_filter_then_windows(rng, dtype):
+    x_ct = rng.normal(size=(18, 300)).astype(dtype)
     starts = np.array([60, 0, 20])
     options = {"length_samples": 40, "estimator": "oas"}
     filters = {"rate_hz": 100.0, "order": 4, "pad_s": 1.0}
-    actual = filter_bank_covariances(x_ct, starts, bands=BANDS, **filters, **options)
+    bank = filters | {"bands": BANDS} | options
+    actual = filter_bank_covariances(x_ct, starts, **bank)
     assert actual.shape == (3, 2, 18, 18)
+    assert actual.dtype == dtype
+    tolerance = 2e-5 if dtype == np.float32 else 1e-12
     for b, (low_hz, high_hz) in enumerate(BANDS.values()):
         band = band_pass(x_ct, low_hz=low_hz, high_hz=high_hz, **filters)
-        close(actual[:, b], window_covariances(band, starts, **options), 1e-6)
-    two = filter_bank_covariances(
-        x_ct, starts, bands=BANDS, **filters, **options, jobs=2
-    )
+        close(actual[:, b], window_covariances(band, starts, **options), tolerance)
+    for view in (x_ct[:, ::-1][:, ::-1], np.asfortranarray(x_ct)):
+        two = filter_bank_covariances(view, starts, **bank, jobs=2)
+        close(two, actual, tolerance)
+    two = filter_bank_covariances(x_ct, starts, **bank, jobs=2)
     np.testing.assert_array_equal(two, actual)
+
+
+@pytest.mark.parametrize("slow", [(0.1, 0.3), (2.0, 6.0)])
+def test_filter_bank_keeps_precision_at_offsets_and_low_frequencies(rng, slow):
+    x_ct = rng.normal(size=(2, 600)).astype(np.float32)
+    options = {"length_samples": 400, "rate_hz": 100.0, "order": 4, "pad_s": 1.0}
+    options |= {"bands": {"slow": slow}, "estimator": "scm"}
+    starts = np.array([0, 200])
+    expected = filter_bank_covariances(x_ct.astype(np.float64), starts, **options)
+    close(filter_bank_covariances(x_ct, starts, **options), expected, 1e-4)
+    moved = x_ct + np.float32(100)  # costs the signal itself 4e-6
+    close(filter_bank_covariances(moved, starts, **options), expected, 2e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_filter_bank_refuses_what_it_would_spread(bad):
+    options = {"length_samples": 4, "rate_hz": 100.0, "order": 2, "pad_s": 0.1}
+    options |= {"bands": BANDS, "estimator": "scm"}
+    x_ct = np.ones((2, 30))
+    x_ct[1, 7] = bad
+    with pytest.raises(InputError, match="NaN or infinite samples"):
+        filter_bank_covariances(x_ct, np.array([0]), **options)
+    with pytest.raises(InputError, match=r"signal of shape \(2, 0\) is empty"):
+        filter_bank_covariances(x_ct[:, :0], np.array([0]), **options)
+    for change, message in (({"jobs": 0}, "jobs"), ({"estimator": "lwf"}, "estimator")):
+        with pytest.raises(InputError, match=message):
+            filter_bank_covariances(np.ones((2, 30)), np.array([0]), **options | change)
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,11 @@ def test_weigh_steps_equals_naive(n_times, levels, seed):
     rng = np.random.default_rng(seed)
     x_t = rng.integers(-levels, levels, size=n_times).cumsum() / levels
     x_t[n_times // 2 :] += rng.integers(0, 30)
+    step_bl = np.full((n_times // 8 + 1, 8), np.nan)
+    step_t = step_bl.reshape(-1)[: n_times - 1]
+    step_t[:] = np.diff(x_t)
     near_t, scratch_t, actual = np.empty((3, n_times))
-    weigh_steps(x_t, near_t, scratch_t, actual)
+    weigh_steps(step_t, step_bl, near_t, scratch_t, np.empty((2, 8)), actual)
     np.testing.assert_allclose(actual, naive.weigh_steps(x_t), rtol=0, atol=1e-6)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.features.waveform import HJORTH, average_samples, hjorth, sliding_hjorth
-from merps.kernels.waveform import average_rows, sum_steps
+from merps.kernels.waveform import average_rows, sum_spans, sum_steps
 
 pytestmark = pytest.mark.loops
 
@@ -116,3 +116,15 @@ def test_windows_that_cannot_be_are_refused():
         sliding_hjorth(x_ct, step_samples=1, steps=5)
     with pytest.raises(InputError, match="factor must be at least 1, got 0"):
         average_samples(x_ct, factor=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sum_spans_equals_naive(rng, dtype):
+    x_tr = (rng.normal(size=(30, 3)) + 50).astype(dtype)
+    x_tr[12, 1] = np.nan
+    starts = np.array([0, 3, 13, 22])
+    for rows in (x_tr, np.ascontiguousarray(x_tr[:, :1])):
+        actual = np.empty((4, 3, rows.shape[1]))
+        sum_spans(rows, rows[starts].astype(np.float64), starts, 8, actual)
+        expected = naive.sum_spans(rows, starts, 8)
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)

@@ -6,16 +6,15 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from merps.errors import InputError
+from merps.features.bands import filter_band, turn_signal
 from merps.features.moments import Order, WindowMoments, sum_stack, sum_windows
 from merps.features.tiles import map_tiles
-from merps.preprocessing.filters import band_pass
+from merps.preprocessing.filters import design_band_pass
 
 #: Sample covariance, or its shrinkage towards a multiple of the identity.
 _ESTIMATORS = ("scm", "oas", "ledoit_wolf")
 #: Windows worked on at once; neighbors inside a tile share their sums.
 _TILE_WINDOWS = 64
-#: Channels filtered at once by one thread.
-_TILE_CHANNELS = 16
 
 
 def covariances(
@@ -126,7 +125,9 @@ def filter_bank_covariances(
     """Estimate the covariance matrix of windows in each frequency band.
 
     The whole signal is filtered with a zero-phase Butterworth filter, band by band, and
-    then cut by `window_covariances`. One filtered copy of the signal is held at a time.
+    then cut by `window_covariances`. Each thread holds one filtered copy of the signal.
+    In float32 an offset costs no precision, and bands too slow for it (below about
+    1 Hz at 200 Hz) are filtered in float64.
 
     Parameters
     ----------
@@ -160,26 +161,29 @@ def filter_bank_covariances(
         As `window_covariances`, and as `band_pass` for a signal with NaN or for bands
         that do not fit the rate.
     """
+    _require_known(estimator)
     n_channels = len(signal)
     shape = (len(starts), len(bands), n_channels, n_channels)
     out = np.empty(shape, dtype=signal.dtype)
-    band_ct = np.empty_like(signal, order="C")
-    for b, (low_hz, high_hz) in enumerate(bands.values()):
+    options = {"rate_hz": rate_hz, "order": order, "pad_s": pad_s}
+    filters = [
+        design_band_pass(low_hz=low_hz, high_hz=high_hz, **options)
+        for low_hz, high_hz in bands.values()
+    ]
+    signal_tc = turn_signal(signal, jobs=jobs)
+    for group in range(0, len(filters), jobs):  # no more copies than threads
 
-        def filter_rows(
-            rows: slice, low_hz: float = low_hz, high_hz: float = high_hz
-        ) -> None:
-            band_ct[rows] = band_pass(
-                signal[rows],
-                rate_hz=rate_hz,
-                low_hz=low_hz,
-                high_hz=high_hz,
-                order=order,
-                pad_s=pad_s,
+        def filter_one(tile: slice, group: int = group) -> Float[np.ndarray, "t c"]:
+            band = filters[group + tile.start]
+            return filter_band(signal_tc, band, rate_hz=rate_hz)
+
+        n_bands = min(jobs, len(filters) - group)
+        for b, x_tc in enumerate(
+            map_tiles(filter_one, n_bands, tile_rows=1, jobs=jobs)
+        ):
+            _fill_windows(
+                x_tc.T, starts, length_samples, estimator, jobs, out[:, group + b]
             )
-
-        map_tiles(filter_rows, n_channels, tile_rows=_TILE_CHANNELS, jobs=jobs)
-        _fill_windows(band_ct, starts, length_samples, estimator, jobs, out[:, b])
     return out
 
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 
 from merps.errors import InputError
 from merps.features.tiles import map_tiles
+from merps.kernels.waveform import sum_spans
 
 #: Names along the last axis of `summarize_hemodynamics`.
 SUMMARIES = ("mean", "slope", "sd")
@@ -100,20 +101,23 @@ def summarize_spans(
             f"spans of {length} samples from {starts.min()} to {starts.max()} leave "
             f"the signal of {n_times} samples"
         )
-    x_tr = np.ascontiguousarray(signal.T).reshape(n_times, -1)
-    time_t = (np.arange(length) - (length - 1) / 2) / rate_hz
-    weights_2t = np.stack([np.full(length, 1 / length), time_t / np.sum(time_t**2)])
+    dtype = np.float32 if signal.dtype == np.float32 else np.float64
+    x_tr = np.ascontiguousarray(signal.T, dtype=dtype).reshape(n_times, -1)
+    start_w = starts.astype(np.int64)
+    level_wr = x_tr[start_w].astype(np.float64)
     summary_wmr = np.empty((len(starts), len(SUMMARIES), x_tr.shape[1]))
 
     def summarize(tile: slice) -> None:
-        for w in range(tile.start, tile.stop):
-            span_tr = x_tr[starts[w] : starts[w] + length]
-            rest_tr = np.subtract(span_tr, span_tr[0], dtype=np.float64)
-            mean_r, slope_r = weights_2t @ rest_tr
-            rest_tr -= mean_r
-            variance_r = np.einsum("tr,tr->r", rest_tr, rest_tr) / length
-            summary_wmr[w] = mean_r + span_tr[0], slope_r, np.sqrt(variance_r)
+        sums_wmr = summary_wmr[tile]
+        sum_spans(x_tr, level_wr[tile], start_w[tile], length, sums_wmr)
 
     map_tiles(summarize, len(starts), tile_rows=_TILE_WINDOWS, jobs=jobs)
+    mean_wr, slope_wr, square_wr = summary_wmr.transpose(1, 0, 2)
+    mean_wr /= length
+    # The places 1 / rate_hz apart have a sum of squares of n (n^2 - 1) / 12.
+    slope_wr *= 12 * rate_hz / (length * (length**2 - 1))
+    variance_wr = np.maximum(square_wr / length - mean_wr**2, 0)
+    square_wr[...] = np.sqrt(variance_wr)
+    mean_wr += level_wr
     summary_wmck = summary_wmr.reshape(-1, len(SUMMARIES), n_channels, n_kinds)
     return summary_wmck.transpose(0, 3, 2, 1).astype(signal.dtype)

@@ -13,9 +13,9 @@ from merps.features.matrices import combine, log_determinants, matrix_inverse_sq
 logger = logging.getLogger(__name__)
 
 #: Error of the fast logarithm's eigenvalues inside the interval of its polynomial.
-FAST_ERROR = 1e-5
+FAST_ERROR = 5e-5
 #: Highest degree that is still faster than eigenvalues.
-_MAX_DEGREE = 160
+_MAX_DEGREE = 256
 #: Matrices whose eigenvalues tell where the polynomial has to hold, and the margin.
 _SAMPLED, _MARGIN = 16, 1.5
 #: Error of a trace that is let pass, in those of one eigenvalue.

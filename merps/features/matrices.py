@@ -8,8 +8,8 @@ from jaxtyping import Float, Float64
 from merps.errors import InputError
 from merps.features.tiles import map_tiles
 
-#: Matrices worked on at once.
-TILE_MATRICES = 16
+#: Matrices worked on at once; with fewer, threads wait for each other.
+TILE_MATRICES = 32
 
 
 def matrix_log(

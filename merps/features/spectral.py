@@ -118,25 +118,36 @@ def sliding_band_power(
     dtype = np.float32 if signal.dtype == np.float32 else np.float64
     x_tc = np.ascontiguousarray(signal.T, dtype=dtype)
     level_c = np.nan_to_num(x_tc[:1])  # keeps offsets out of float32 sums
-    # Wave f of step s of a window; a step has the same phases in all its windows.
+    # A step is folded about its middle: cosines see its even part, and sines its odd
+    # part. The phase at the middle depends on the place of the step in its window.
     first = max(min(chosen.start for chosen in bins), 1)  # the mean is no power
     numbers_f = np.arange(first, max(chosen.stop for chosen in bins))
-    turns_sft = numbers_f[:, None] * np.arange(n_times).reshape(steps, 1, -1) % n_times
-    angle_sft = 2 * np.pi / n_times * turns_sft
-    waves_sft = np.concatenate([np.cos(angle_sft), np.sin(angle_sft)], axis=1)
-    waves_sft = waves_sft.astype(dtype)
+    n_half = (step_samples + 1) // 2
+    place_t = np.arange(n_half) - (step_samples - 1) / 2
+    angle_ft = 2 * np.pi / n_times * numbers_f[:, None] * place_t
+    cosine_ft, sine_ft = np.cos(angle_ft).astype(dtype), np.sin(angle_ft).astype(dtype)
+    if step_samples % 2:
+        cosine_ft[:, -1] /= 2  # the sample in the middle is its own mirror image
+    turns_sf = np.arange(steps)[:, None] * numbers_f % steps / steps
+    phase_sf = np.exp(2j * np.pi * turns_sf).astype(np.result_type(dtype, np.complex64))
     in_band_bf = np.array([[c.start <= f < c.stop for f in numbers_f] for c in bins])
-    weights_bf = np.tile(in_band_bf * (2 / n_times**2), 2).astype(dtype)
-    power_wbc = np.empty((n_windows, len(bins), x_tc.shape[1]), dtype=dtype)
+    weights_bf = (in_band_bf * (2 / n_times**2)).astype(dtype)
+    n_channels = x_tc.shape[1]
+    power_wbc = np.empty((n_windows, len(bins), n_channels), dtype=dtype)
 
     def measure(tile: slice) -> None:
-        spectra_sfc = [None] * steps  # of the last steps
+        spectra_sfc = np.empty((steps, len(numbers_f), n_channels), phase_sf.dtype)
         for b in range(tile.start, tile.stop + steps - 1):
             step_tc = x_tc[b * step_samples : (b + 1) * step_samples] - level_c
-            spectra_sfc[b % steps] = waves_sft[b % steps] @ step_tc
+            ahead_tc, back_tc = step_tc[:n_half], step_tc[::-1][:n_half]
+            spectrum_fc = spectra_sfc[b % steps]  # of the last steps
+            spectrum_fc.real = cosine_ft @ (ahead_tc + back_tc)
+            spectrum_fc.imag = sine_ft @ (ahead_tc - back_tc)
+            spectrum_fc *= phase_sf[b % steps][:, None]
             if b >= tile.start + steps - 1:
-                spectrum_fc = sum(spectra_sfc[1:], start=spectra_sfc[0])
-                power_wbc[b - steps + 1] = weights_bf @ spectrum_fc**2
+                total_fc = sum(spectra_sfc[1:], start=spectra_sfc[0])
+                parts_bc = weights_bf @ total_fc.view(dtype) ** 2
+                power_wbc[b - steps + 1] = parts_bc[:, ::2] + parts_bc[:, 1::2]
 
     map_tiles(measure, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
     return power_wbc.transpose(0, 2, 1).astype(signal.dtype, copy=False)

@@ -1,8 +1,9 @@
 """Runs array work in threads over fixed tiles, so that their number changes no bit."""
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from merps.errors import InputError
 
@@ -39,17 +40,27 @@ def map_tiles(
     """
     if jobs < 1:
         raise InputError(f"jobs must be at least 1, got {jobs}")
-    from threadpoolctl import threadpool_limits
-
     tiles = [
         slice(first, min(first + tile_rows, n_rows))
         for first in range(0, n_rows, tile_rows)
     ]
-    with threadpool_limits(1):
+    with _limit_threads():
         if jobs == 1 or len(tiles) == 1:
             return [function(tile) for tile in tiles]
         # OpenMP keeps its limit per thread, so each worker sets its own.
-        with ThreadPoolExecutor(
-            min(jobs, len(tiles)), initializer=threadpool_limits, initargs=(1,)
-        ) as pool:
+        n_threads = min(jobs, len(tiles))
+        with ThreadPoolExecutor(n_threads, initializer=_limit_threads) as pool:
             return list(pool.map(function, tiles))
+
+
+def _limit_threads() -> Any:
+    """Hold linear algebra to one thread, in a with statement or in a worker."""
+    return _find_libraries().limit(limits=1)
+
+
+@functools.cache
+def _find_libraries() -> Any:
+    """Look once for the libraries that NumPy has loaded, which takes a while."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

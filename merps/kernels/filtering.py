@@ -2,11 +2,11 @@
 
 from merps.kernels.compiler import kernel
 
-#: Outputs of `resample_rows` that share one tile of converted input rows.
-TILE_OUTPUTS = 128
 
-
-@kernel("f8[:, ::1], i8, i8, i8, f8[:, ::1], f8[:, ::1], f8[:, ::1]")
+@kernel(
+    "f8[:, ::1], i8, i8, i8, f8[:, ::1], f8[:, ::1], f8[:, ::1]",
+    "f4[:, ::1], i8, i8, i8, f4[:, ::1], f4[:, ::1], f4[:, ::1]",
+)
 def filter_rows(sections_s6, first, step, count, out_early_sc, out_late_sc, out_tc):
     """Run second-order sections over `count` rows from `first` on, in place."""
     n_sections, n_channels = sections_s6.shape[0], out_tc.shape[1]

@@ -10,42 +10,44 @@ _DEVIATIONS = 1.4826
 _ROUNDS = 50
 _TOLERANCE = 2.0**-26
 _INFINITY = float("inf")
+#: The first median is looked for near that of a sample, found by so many halvings:
+#: one of so many steps counts, and the two may differ by so much.
+_HALVINGS = 16
+_SAMPLED = 16
+_REACH = 0.1
 
 
-@kernel("f8[::1], f8[::1], f8[::1], f8[::1]")
-def weigh_steps(x_t, near_t, scratch_t, out_t):
-    """Write the running sum of the robustly weighted, centered steps of a signal."""
-    n_steps = x_t.size - 1
+@kernel("f8[::1], f8[:, ::1], f8[::1], f8[::1], f8[:, ::1], f8[::1]")
+def weigh_steps(step_t, step_bl, near_t, scratch_t, sums_2l, out_t):
+    """Write the running sum of robustly weighted, centered steps.
+
+    Both arrays of steps are one memory; the sum of two numbers as an index would keep
+    a loop from being vectorized. The second may be longer.
+    """
+    n_steps, n_lanes = step_t.size, step_bl.shape[1]
     largest = 0.0
-    for t in range(1, n_steps + 1):
-        out_t[t] = x_t[t] - x_t[t - 1]
-        largest = max(largest, abs(out_t[t]))
+    for t in range(n_steps):
+        largest = max(largest, abs(step_t[t]))
     center = _INFINITY
     weight_center = weight_scale = 0.0  # at first all weigh 1
     low = high = drift = 0.0  # two middle deviations; way of the center since a look
     n_near = n_below = 0
     floor, ceiling = _INFINITY, -_INFINITY
     for _ in range(_ROUNDS):
-        for t in range(1, n_steps + 1):  # vectorizes, which sums in order do not
-            ratio = (out_t[t] - weight_center) * weight_scale
-            scratch_t[t] = max(1 - ratio * ratio, 0.0) ** 2
-        total_0 = total_1 = total_2 = total_3 = 0.0
-        weight_0 = weight_1 = weight_2 = weight_3 = 0.0
-        for t in range(1, n_steps - 2, 4):
-            total_0 += scratch_t[t] * out_t[t]
-            weight_0 += scratch_t[t]
-            total_1 += scratch_t[t + 1] * out_t[t + 1]
-            weight_1 += scratch_t[t + 1]
-            total_2 += scratch_t[t + 2] * out_t[t + 2]
-            weight_2 += scratch_t[t + 2]
-            total_3 += scratch_t[t + 3] * out_t[t + 3]
-            weight_3 += scratch_t[t + 3]
-        for t in range(n_steps - n_steps % 4 + 1, n_steps + 1):
-            total_0 += scratch_t[t] * out_t[t]
-            weight_0 += scratch_t[t]
-        total_0 += total_1 + total_2 + total_3
-        weight_0 += weight_1 + weight_2 + weight_3
-        before, center = center, total_0 / weight_0
+        for i in range(n_lanes):
+            sums_2l[0, i] = sums_2l[1, i] = 0.0
+        for b in range(step_bl.shape[0]):
+            for i in range(min(n_lanes, n_steps - b * n_lanes)):
+                step = step_bl[b, i]
+                ratio = (step - weight_center) * weight_scale
+                weight = max(1 - ratio * ratio, 0.0) ** 2
+                sums_2l[0, i] += weight * step
+                sums_2l[1, i] += weight
+        total = weight = 0.0
+        for i in range(n_lanes):
+            total += sums_2l[0, i]
+            weight += sums_2l[1, i]
+        before, center = center, total / weight
         # No deviation changes by more than the center moves, so the middle ones stay
         # as near to the last ones, and only steps in between have to be put in order.
         moved = abs(center - before) + 1e-14 * largest
@@ -53,12 +55,28 @@ def weigh_steps(x_t, near_t, scratch_t, out_t):
         is_far = floor + drift > low - moved or ceiling - drift < high + moved
         if is_far or 8 * n_near > n_steps:
             floor, ceiling, drift = low - 2 * moved, high + 2 * moved, 0.0
-            n_below = n_near = 0
-            for t in range(1, n_steps + 1):
-                deviation = abs(out_t[t] - center)
-                n_below += deviation < floor
-                near_t[n_near] = out_t[t]
-                n_near += (deviation >= floor) & (deviation <= ceiling)
+            if before == _INFINITY:
+                floor, ceiling = 0.0, 2 * largest
+                for _ in range(_HALVINGS):
+                    bound = (floor + ceiling) / 2
+                    n_below = 0
+                    for t in range(0, n_steps, _SAMPLED):
+                        n_below += 2 * (abs(step_t[t] - center) < bound) - 1
+                    if n_below > 0:
+                        ceiling = bound
+                    else:
+                        floor = bound
+                floor, ceiling = floor * (1 - _REACH), ceiling * (1 + _REACH)
+            for _ in range(2):
+                n_below = n_near = 0
+                for t in range(n_steps):
+                    deviation = abs(step_t[t] - center)
+                    n_below += deviation < floor
+                    near_t[n_near] = step_t[t]
+                    n_near += (deviation >= floor) & (deviation <= ceiling)
+                if 2 * n_below < n_steps < 2 * (n_below + n_near):
+                    break
+                floor, ceiling = 0.0, _INFINITY
         for i in range(n_near):
             scratch_t[i] = abs(near_t[i] - center)
         # Hoare's quickselect.
@@ -94,7 +112,7 @@ def weigh_steps(x_t, near_t, scratch_t, out_t):
         if abs(center - before) < _TOLERANCE * max(abs(center), abs(before)):
             break
     out_t[0] = 0
-    for t in range(1, n_steps + 1):
-        ratio = (out_t[t] - weight_center) * weight_scale
+    for t in range(n_steps):
+        ratio = (step_t[t] - weight_center) * weight_scale
         weight = max(1 - ratio * ratio, 0.0) ** 2
-        out_t[t] = out_t[t - 1] + weight * (out_t[t] - center)
+        out_t[t + 1] = out_t[t] + weight * (step_t[t] - center)

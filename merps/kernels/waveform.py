@@ -56,3 +56,30 @@ def sum_steps(x_tc, level_c, length, out_bsc):
                 bend = around - 2 * middle
                 out_bsc[b, 4, c] += bend
                 out_bsc[b, 5, c] += bend * bend
+
+
+@kernel(
+    "f4[:, ::1], f8[:, ::1], i8[::1], i8, f8[:, :, ::1]",
+    "f8[:, ::1], f8[:, ::1], i8[::1], i8, f8[:, :, ::1]",
+)
+def sum_spans(x_tr, level_wr, start_w, length, out_wsr):
+    """Write sums of values, of values times place, and of squares of each span.
+
+    Values count from the level on, and places from the middle.
+    """
+    n_rows = x_tr.shape[1]
+    for w in range(start_w.size):
+        first = start_w[w]
+        for s in range(3):
+            for r in range(n_rows):
+                out_wsr[w, s, r] = 0
+        for k in range(length):
+            t = first + k
+            place = k - (length - 1) / 2
+            for r in range(n_rows):
+                value = x_tr[t, r] - level_wr[w, r]  # in float64
+                out_wsr[w, 0, r] += value
+                out_wsr[w, 2, r] += value * value
+            for r in range(n_rows):
+                value = x_tr[t, r] - level_wr[w, r]  # in float64
+                out_wsr[w, 1, r] += place * value

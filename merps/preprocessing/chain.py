@@ -93,7 +93,7 @@ def filter_pieces(
         inner_tc = padded_tc[n_pad : n_pad + n_new]
         resample_pieces(x_tc, taps, factor, out=inner_tc)
         for sections, n in passes:
-            _filter_both_ways(sections, padded_tc[n_pad - n : n_pad + n_new + n], n)
+            filter_both_ways(sections, padded_tc[n_pad - n : n_pad + n_new + n], n)
         return inner_tc
 
     if all(piece.T.flags.c_contiguous for piece in pieces):
@@ -112,20 +112,32 @@ def filter_pieces(
     return out
 
 
-def _filter_both_ways(
+def filter_both_ways(
     sections: Float64[np.ndarray, "section 6"],
-    padded_tc: Float64[np.ndarray, "time channel"],
+    padded_tc: Float[np.ndarray, "time channel"],
     n_pad: int,
 ) -> None:
-    """Run sections forward and backward, in place; the padding is filled first."""
+    """Run sections forward and backward over time-major memory, in place.
+
+    Parameters
+    ----------
+    sections : ndarray of float64, shape (section, 6)
+        Rows of b0, b1, b2, 1, a1, a2.
+    padded_tc : ndarray of float32 or float64, shape (time, channel)
+        C-contiguous, with `n_pad` rows to spare before and after the signal, which are
+        filled with its odd reflection; filtered in its own precision.
+    n_pad : int
+        Length of the reflection, less than that of the signal.
+    """
     n_times = len(padded_tc)
     for edge, sign in ((n_pad, 1), (n_times - n_pad - 1, -1)):
         away = np.arange(1, n_pad + 1) * sign
         padded_tc[edge - away] = 2 * padded_tc[edge] - padded_tc[edge + away]
     early_s, late_s = steady_state(sections).T
+    sections = sections.astype(padded_tc.dtype)
     for first, step in ((0, 1), (n_times - 1, -1)):
-        early_sc = np.outer(early_s, padded_tc[first])
-        late_sc = np.outer(late_s, padded_tc[first])
+        early_sc = np.outer(early_s, padded_tc[first]).astype(padded_tc.dtype)
+        late_sc = np.outer(late_s, padded_tc[first]).astype(padded_tc.dtype)
         filter_rows(sections, first, step, n_times, early_sc, late_sc, padded_tc)
 
 

@@ -44,7 +44,8 @@ def measure_quality(
     - ``line_noise``: mean power within 1 Hz of `line_hz`, over the mean power 2 to 4 Hz
       beside it on both sides; about 1 where there is none. From at most 16
       Hann-windowed segments of 2 s, spread evenly over the signal without overlap,
-      without those that have missing samples.
+      without those that have missing samples; in float32, from a segment's first
+      sample on.
     - ``peak_to_peak``: median range of a window, in the unit of the signal.
 
     Parameters
@@ -141,17 +142,21 @@ def _line_noise(
     at_line = np.flatnonzero(distance_f <= _LINE_HZ)
     beside = np.flatnonzero((distance_f >= near_hz) & (distance_f <= far_hz))
     turns_ft = np.outer(np.concatenate([at_line, beside]), np.arange(length)) % length
-    waves_ft = np.hanning(length) * np.exp(-2j * np.pi / length * turns_ft)
+    turn_t = np.exp(-2j * np.pi / length * np.arange(length))
+    waves_ft = np.hanning(length) * turn_t[turns_ft]
     waves_ft -= waves_ft.mean(axis=1, keepdims=True)  # takes the signal's mean out
-    waves_ft = np.concatenate([waves_ft.real, waves_ft.imag])
+    waves_ft = np.concatenate([waves_ft.real, waves_ft.imag], dtype=np.float32)
     power_pfr = np.zeros((2, len(waves_ft) // 2, n_rows))  # of cosines and of sines
+    rest_tr = np.empty((length, n_rows), dtype=np.float32)
     n_segments = min(_SEGMENTS, n_times // length)
     for start in np.arange(n_segments) * (n_times - length) // max(n_segments - 1, 1):
         segment_tr = x_tr[start : start + length]
-        # From the first sample on: exact zeros where the signal is constant.
-        rest_tr = np.subtract(segment_tr, segment_tr[0], dtype=np.float64)
-        power_now_pfr = (waves_ft @ rest_tr).reshape(power_pfr.shape) ** 2
-        power_pfr += np.where(np.isnan(power_now_pfr), 0, power_now_pfr)
+        # From the first sample on: exact zeros where the signal is constant, and no
+        # offset that float32 would have to carry.
+        np.subtract(segment_tr, segment_tr[0], out=rest_tr, casting="same_kind")
+        waves_now_fr = (waves_ft @ rest_tr).astype(np.float64)
+        waves_now_fr[np.isnan(waves_now_fr)] = 0
+        power_pfr += waves_now_fr.reshape(power_pfr.shape) ** 2
     line_r, beside_r = np.split(power_pfr.sum(axis=0), [len(at_line)])
     return _share(line_r.mean(axis=0), beside_r.mean(axis=0))
 

@@ -1,5 +1,6 @@
 """What is done about gaps and motion, and where two signals may be joined."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,15 +8,17 @@ from jaxtyping import Float, Float64
 
 from merps.errors import InputError
 from merps.kernels.motion import weigh_steps
-from merps.preprocessing.filters import band_pass
+from merps.preprocessing.chain import filter_both_ways
+from merps.preprocessing.filters import design_band_pass
 
 #: `joins` looks at no fewer differences than this on each side.
 _MIN_STEPS = 8
 #: Below it lies what motion shifts, in hertz; order of the filter that takes it out.
 _SLOW_HZ = 0.5
 _SLOW_ORDER = 3
-#: Rows that one thread repairs at a time.
-_TILE_ROWS = 8
+#: Rows that one thread repairs at a time, and sums of a row that are kept side by side.
+_TILE_ROWS = 16
+_LANES = 256
 
 
 def fill_gaps(
@@ -38,13 +41,16 @@ def fill_gaps(
         without any sample become 0.
     """
     filled = signal.copy(order="K")
-    # A minimum carries NaN along and, unlike isnan, needs no array of the row's size.
-    for index in map(tuple, np.argwhere(np.isnan(filled.min(axis=-1, initial=np.inf)))):
-        row = np.ascontiguousarray(filled[index])
-        missing = np.isnan(row)
-        gaps, present = np.flatnonzero(missing), np.flatnonzero(~missing)
+    missing = np.isnan(filled)
+    for index in map(tuple, np.argwhere(missing.any(axis=-1))):
+        missing_t = missing[index]
+        beside_t = np.zeros_like(missing_t)  # of the present samples, only these decide
+        beside_t[1:] = missing_t[:-1]
+        beside_t[:-1] |= missing_t[1:]
+        gaps, present = np.flatnonzero(missing_t), np.flatnonzero(beside_t & ~missing_t)
         if present.size:
-            filled[(*index, gaps)] = np.interp(gaps, present, row[present])
+            near = filled[(*index, present)]
+            filled[(*index, gaps)] = np.interp(gaps, present, near)
         else:
             filled[index] = 0
     return filled
@@ -92,14 +98,27 @@ def joins(
     if min(before.shape[-1], after.shape[-1]) <= _MIN_STEPS:
         return False
     near = (before[..., -n_steps - 1 :], after[..., : n_steps + 1])
-    steps = np.concatenate([np.abs(np.diff(side)) for side in near], axis=-1)
-    steps = steps.reshape(-1, steps.shape[-1])
+    steps = np.concatenate([np.diff(side) for side in near], axis=-1)
+    steps = np.abs(steps).reshape(-1, steps.shape[-1])
     jumps = np.abs(after[..., 0] - before[..., -1]).ravel()
     present = ~(np.isnan(jumps) | np.isnan(steps).all(axis=1))
-    typical = np.nanmedian(steps[present], axis=1)
+    typical = _medians(steps[present])
     moving = typical > 0
     ratios = jumps[present][moving] / typical[moving]
     return bool(ratios.size and np.median(ratios) <= max_jump)
+
+
+def _medians(x_rt: Float[np.ndarray, "row time"]) -> Float[np.ndarray, " row"]:
+    """Return the median of each row without its missing samples."""
+    middle = x_rt.shape[1] // 2
+    sorted_rt = np.partition(x_rt, middle, axis=1)  # at one place: 6 times as quick
+    low_r = high_r = sorted_rt[:, middle]
+    if x_rt.shape[1] % 2 == 0:
+        low_r = sorted_rt[:, :middle].max(axis=1)
+    median_r = (low_r + high_r) / 2
+    has_gaps = np.isnan(x_rt).any(axis=1)
+    median_r[has_gaps] = np.nanmedian(x_rt[has_gaps], axis=1)
+    return median_r
 
 
 def tddr(
@@ -150,31 +169,59 @@ def tddr(
             "signal has missing or infinite samples, which would spread over the whole "
             "row; mark them as NaN and call merps.preprocessing.repair.fill_gaps first"
         )
-    repaired = np.empty_like(signal, subok=False)
-    rows = list(np.ndindex(signal.shape[:-1]))
+    if signal.T.flags.c_contiguous:
+        repaired = np.empty_like(signal, subok=False)
+        x_tr, repaired_tr = (
+            x.T.reshape(signal.shape[-1], -1) for x in (signal, repaired)
+        )
+    else:
+        signal = np.ascontiguousarray(signal)
+        repaired = np.empty_like(signal)
+        x_tr, repaired_tr = (
+            x.reshape(-1, signal.shape[-1]).T for x in (signal, repaired)
+        )
+    sections = None
+    if rate_hz > 2 * _SLOW_HZ:
+        options = {"low_hz": None, "high_hz": _SLOW_HZ, "order": _SLOW_ORDER}
+        sections = design_band_pass(rate_hz=rate_hz, pad_s=0, **options).sections
+    n_rows = x_tr.shape[1]
+    tiles = [
+        slice(r, min(r + _TILE_ROWS, n_rows)) for r in range(0, n_rows, _TILE_ROWS)
+    ]
 
     def repair(first: int) -> None:
-        tile = rows[first : first + _TILE_ROWS]
-        x_rt = np.stack([signal[row] for row in tile], dtype=np.float64)
-        for row, y_t in zip(tile, _repair_rows(x_rt, rate_hz), strict=True):
-            repaired[row] = y_t
+        _repair_tiles(x_tr, tiles[first::jobs], sections, repaired_tr)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(repair, range(0, len(rows), _TILE_ROWS)))
+        list(pool.map(repair, range(min(jobs, len(tiles)))))
     return repaired
 
 
-def _repair_rows(
-    x_rt: Float64[np.ndarray, "row time"], rate_hz: float
-) -> Float64[np.ndarray, "row time"]:
-    """Repair the slow part of a few rows."""
-    mean_r = x_rt.mean(axis=1, keepdims=True)
-    slow_rt = x_rt - mean_r
-    if rate_hz > 2 * _SLOW_HZ:
-        options = {"low_hz": None, "high_hz": _SLOW_HZ, "order": _SLOW_ORDER}
-        slow_rt = band_pass(slow_rt, rate_hz=rate_hz, pad_s=0, **options)
-    mended_rt, scratch_2t = np.empty_like(slow_rt), np.empty((2, slow_rt.shape[1]))
-    for slow_t, mended_t in zip(slow_rt, mended_rt, strict=True):
-        weigh_steps(slow_t, *scratch_2t, mended_t)
-    mended_rt += mean_r - mended_rt.mean(axis=1, keepdims=True)
-    return mended_rt + (x_rt - mean_r - slow_rt)
+def _repair_tiles(
+    x_tr: Float[np.ndarray, "time row"],
+    tiles: Sequence[slice],
+    sections: Float64[np.ndarray, "section 6"] | None,
+    out_tr: Float[np.ndarray, "time row"],
+) -> None:
+    """Write tiles of repaired rows; fresh memory for each would cost as much again."""
+    n_times = len(x_tr)
+    memory, turned = np.empty((2, n_times * _TILE_ROWS))
+    step_bl = np.empty((-(-n_times // _LANES), _LANES))
+    step_t = step_bl.reshape(-1)[: n_times - 1]
+    scratch_2t, sums_2l = np.empty((2, n_times)), np.empty((2, _LANES))
+    mended_t = np.empty(n_times)
+    for tile in tiles:
+        n_rows = tile.stop - tile.start
+        slow_tr = memory[: n_times * n_rows].reshape(n_times, n_rows)
+        # From the first sample on, so that an offset costs no digits of the mean.
+        np.subtract(x_tr[:, tile], x_tr[0, tile], out=slow_tr, dtype=np.float64)
+        slow_tr -= slow_tr.mean(axis=0)
+        if sections is not None:
+            filter_both_ways(sections, slow_tr, 0)
+        change_rt = turned[: n_times * n_rows].reshape(n_rows, n_times)
+        change_rt[...] = slow_tr.T
+        for slow_t in change_rt:
+            np.subtract(slow_t[1:], slow_t[:-1], out=step_t)
+            weigh_steps(step_t, step_bl, *scratch_2t, sums_2l, mended_t)
+            np.subtract(mended_t - mended_t.mean(), slow_t, out=slow_t)
+        np.add(x_tr[:, tile], change_rt.T, out=out_tr[:, tile], casting="same_kind")

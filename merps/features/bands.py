@@ -1,0 +1,99 @@
+"""Frequency bands of a whole signal, filtered in time-major memory."""
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from merps.errors import InputError
+from merps.features.tiles import map_tiles
+from merps.preprocessing.chain import ZeroPhaseFilter, filter_both_ways
+
+#: Samples of all channels that are turned at once, and by one thread in a row.
+_BLOCK_TIMES, _TILE_TIMES = 256, 8192
+#: How far poles must be from the unit circle, times how far from 1, for float32: its
+#: rounding error over this is about the error of a covariance, 1e-4 at most.
+_FINE = 3e-4
+
+
+def turn_signal(
+    signal: Float[np.ndarray, "channel time"], *, jobs: int
+) -> Float[np.ndarray, "time channel"]:
+    """Copy a signal into time-major memory, each channel about its mean.
+
+    An offset, which no band holds, would cost the precision of float32.
+
+    Parameters
+    ----------
+    signal : ndarray of float32 or float64, shape (channel, time)
+        Any unit; without NaN.
+    jobs : int
+        Number of threads; the result does not depend on it.
+
+    Returns
+    -------
+    ndarray, shape (time, channel)
+        Unit and dtype of `signal`.
+
+    Raises
+    ------
+    InputError
+        If the signal is empty or not finite.
+    """
+    n_channels, n_times = signal.shape
+    if signal.size == 0:
+        raise InputError(f"signal of shape {signal.shape} is empty")
+    offset_c = signal @ np.full(n_times, 1 / n_times, dtype=signal.dtype)
+    if not np.isfinite(offset_c).all():
+        raise InputError(
+            "signal has NaN or infinite samples, which a filter would spread over the "
+            "whole row; mark them as NaN and call merps.preprocessing.repair.fill_gaps "
+            "first"
+        )
+    out_tc = np.empty((n_times, n_channels), dtype=signal.dtype)
+
+    def turn(tile: slice) -> None:
+        for first in range(tile.start, tile.stop, _BLOCK_TIMES):  # stays in the cache
+            block = slice(first, min(first + _BLOCK_TIMES, tile.stop))
+            np.subtract(signal[:, block].T, offset_c, out=out_tc[block])
+
+    map_tiles(turn, n_times, tile_rows=_TILE_TIMES, jobs=jobs)
+    return out_tc
+
+
+def filter_band(
+    signal_tc: Float[np.ndarray, "time channel"],
+    band: ZeroPhaseFilter,
+    *,
+    rate_hz: float,
+) -> Float[np.ndarray, "time channel"]:
+    """Filter a signal in time-major memory forward and backward.
+
+    Computed in float32 for a signal of float32, but for bands so slow that their poles
+    ask for float64.
+
+    Parameters
+    ----------
+    signal_tc : ndarray of float32 or float64, shape (time, channel)
+        As `turn_signal` returns it.
+    band : ZeroPhaseFilter
+        As `design_band_pass` returns it.
+    rate_hz : float
+        Sampling rate in hertz.
+
+    Returns
+    -------
+    ndarray, shape (time, channel)
+        Unit and dtype of `signal_tc`.
+    """
+    n_times, n_channels = signal_tc.shape
+    n_pad = min(round(band.pad_s * rate_hz), n_times - 1)
+    dtype = signal_tc.dtype if _is_fine(band.sections) else np.dtype(np.float64)
+    padded_tc = np.empty((n_pad + n_times + n_pad, n_channels), dtype=dtype)
+    padded_tc[n_pad : n_pad + n_times] = signal_tc
+    filter_both_ways(band.sections, padded_tc, n_pad)
+    return padded_tc[n_pad : n_pad + n_times].astype(signal_tc.dtype, copy=False)
+
+
+def _is_fine(sections: Float64[np.ndarray, "section 6"]) -> bool:
+    """Tell whether float32 resolves the poles."""
+    _, _, _, _, a1_s, a2_s = sections.T  # products and sums of conjugate poles
+    return bool(((1 - a2_s) * np.sqrt(1 + a1_s + a2_s)).min() >= _FINE)
