@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from merps.config import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
 from merps.errors import InputError
@@ -84,16 +84,16 @@ def _clean(
     quality = measure_quality(
         recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
     )
-    gaps = quality.values[..., quality.measures.index("missing")] > 0
+    missing = quality.values[..., quality.measures.index("missing")]
     if rest is None:
-        return _filter([recording], section, precision, gaps), None, quality
-    rest_gaps = np.isnan(rest.signal).any(axis=-1)
+        return _filter([recording], section, precision, [missing]), None, quality
+    rest_missing = np.isnan(rest.signal).mean(axis=-1)
     if joins(rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()):
-        gaps |= rest_gaps
-        return _filter([rest, recording], section, precision, gaps), None, quality
+        pieces, shares = [rest, recording], [rest_missing, missing]
+        return _filter(pieces, section, precision, shares), None, quality
     return (
-        _filter([recording], section, precision, gaps),
-        _filter([rest], section, precision, rest_gaps),
+        _filter([recording], section, precision, [missing]),
+        _filter([rest], section, precision, [rest_missing]),
         quality,
     )
 
@@ -102,12 +102,17 @@ def _filter(
     pieces: Sequence[Recording],
     section: EegConfig | FnirsConfig,
     precision: str,
-    gaps: Bool[np.ndarray, "*kind channel"],
+    missing_shares: Sequence[Float[np.ndarray, "*kind channel"]],
 ) -> Recording:
-    """Resample and filter; missing samples are bridged for that, and missing again."""
+    """Resample and filter; missing samples are bridged for that, and missing again.
+
+    A channel without any sample needs no bridge: filters leave it missing.
+    """
     first = pieces[0]
     signals = [piece.signal for piece in pieces]
     missing = None
+    silent = np.min(missing_shares, axis=0) == 1
+    gaps = (np.max(missing_shares, axis=0) > 0) & ~silent
     if gaps.any():
         joined = _join(signals)
         missing = np.isnan(joined[gaps])
@@ -130,6 +135,7 @@ def _filter(
     if missing is not None:
         gone = _missing_at(missing, x_ct.shape[-1], first.rate_hz, section.to_hz)
         x_ct[gaps] = np.where(gone, np.nan, x_ct[gaps])
+        x_ct[silent] = np.nan  # they were filled with the others
     return first.with_signal(x_ct, rate_hz=section.to_hz)
 
 
