@@ -133,7 +133,8 @@ def merps_features(eeg, nirs):
     hjorth = sliding_hjorth(eeg, **steps)
     starts, length = fnirs_starts(nirs.shape[-1])
     rate_hz = peers.FNIRS_FROM_HZ
-    return power, hjorth, summarize_spans(nirs, starts, length=length, rate_hz=rate_hz)
+    spans = {"length_samples": length, "rate_hz": rate_hz}
+    return power, hjorth, summarize_spans(nirs, starts, **spans)
 
 
 def deviation(actual, expected):

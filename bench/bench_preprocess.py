@@ -57,6 +57,7 @@ class Bench:
                 "merps": lambda: self.preprocess(data),
                 "export": lambda: self.preprocess(data, export=True),
                 "MNE": lambda: self.peer(peers.mne_fastest, data),
+                "MNE FFT": lambda: self.peer(peers.mne_fft, data),
                 "labs": lambda: self.peer(peers.mne_usual, data),
                 "braindecode": lambda: self.peer(peers.braindecode_windows, data),
                 "SciPy": lambda: self.peer(peers.scipy_poly, data),
@@ -69,6 +70,7 @@ class Bench:
         what = f"{len(peers.people_of(data))} x {kind}"
         row = Rows(runs, error)
         yield row(f"{what}, continuous", "MNE, fastest", "MNE", goal="G1")
+        yield row(f"{what}, continuous", "MNE, FFT resample, IIR", "MNE FFT")
         yield row(f"{what}, continuous", "MNE as usual, windows", "labs", goal="G2")
         if "export" in runs:
             windows = {"side": "export"}
@@ -81,6 +83,7 @@ class Bench:
             inner = {"side": side, "of": stage_sum}
             goals = ("G3 MNE", "G3 SciPy") if side == "inner" else (None, None)
             yield row(label, "MNE, fastest", "MNE", goal=goals[0], **inner)
+            yield row(label, "MNE as usual, windows", "labs", **inner)
             yield row(label, "SciPy, resample_poly", "SciPy", goal=goals[1], **inner)
             yield row(label, "SciPy, FFT resample", "FFT", **inner)
         sizes_mb = {"of": lambda run: run.peak_mb, "unit": "MB"}

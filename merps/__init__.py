@@ -13,7 +13,20 @@ _HOMES = {
     "merps.datasets.simulate": ("simulate_dataset",),
     "merps.errors": ("MerpsError",),
     "merps.export": ("export_windows",),
-    "merps.features.hemodynamics": ("summarize_hemodynamics",),
+    "merps.features.covariance": (
+        "covariances",
+        "filter_bank_covariances",
+        "window_covariances",
+    ),
+    "merps.features.hemodynamics": ("summarize_hemodynamics", "summarize_spans"),
+    "merps.features.manifold": (
+        "from_tangent",
+        "log_euclidean_distance",
+        "log_euclidean_mean",
+        "riemannian_distance",
+        "riemannian_mean",
+        "tangent_vectors",
+    ),
     "merps.features.spectral": (
         "band_power",
         "differential_entropy",

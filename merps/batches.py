@@ -52,8 +52,9 @@ class WindowSet:
 
     Only the index is kept in memory. A person's file is opened, which verifies it, when
     its first window is asked for, and stays mapped until `close`: the operating system
-    reads what is used and takes it back when memory is short. So there is no need to
-    write windows to files before training::
+    reads what is used and takes it back when memory is short. Each opened person holds
+    one file descriptor and one map until then. So there is no need to write windows to
+    files before training::
 
         windows = WindowSet(store, grid, modality="eeg")
         rows = np.flatnonzero(np.isin(windows.people, learners))

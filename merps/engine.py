@@ -99,8 +99,7 @@ def run_tasks(
     InputError
         If `jobs` is not positive.
     """
-    if jobs < 1:
-        raise InputError(f"jobs must be at least 1, got {jobs}")
+    require_jobs(jobs)
 
     def attempt(task: Any) -> Outcome:
         try:
@@ -136,6 +135,23 @@ def _run(
             raise KeyboardInterrupt
 
 
+def require_jobs(jobs: int) -> None:
+    """Refuse a number of jobs that cannot be.
+
+    Parameters
+    ----------
+    jobs : int
+        How many tasks are to run at a time.
+
+    Raises
+    ------
+    InputError
+        If it is not positive.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, got {jobs}")
+
+
 @contextmanager
 def worker_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
     """Keep threads at hand for the parts of tasks, shared by all tasks of a run.
@@ -150,8 +166,17 @@ def worker_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
     ThreadPoolExecutor
         To be given parts; a part must not wait for another one. Threads that are at
         work when KeyboardInterrupt passes are left behind, and awaited otherwise.
+
+    Raises
+    ------
+    InputError
+        If `jobs` is not positive.
     """
-    pool = ThreadPoolExecutor(jobs)
+    from threadpoolctl import threadpool_limits
+
+    require_jobs(jobs)
+    # OpenMP keeps its limit per thread, so each worker sets its own.
+    pool = ThreadPoolExecutor(jobs, initializer=threadpool_limits, initargs=(1,))
     patient = True
     try:
         yield pool

@@ -290,11 +290,9 @@ def _write(
         for trial in stored.trials()
         if (recording := getattr(trial, file.modality)) is not None
     }
-    blocks = _blocks(file.index, signals)
-    if card["file_format"] == "npy":
-        pieces = _npy_pieces(file, blocks)
-    else:
-        pieces = _hdf5_pieces(file, blocks, card)
+    blocks = _Blocks(file.index, signals)
+    is_npy = card["file_format"] == "npy"
+    pieces = _npy_pieces(file, blocks) if is_npy else _hdf5_pieces(file, blocks, card)
     path = out / file.name
     with writing(path, needed_bytes=file.n_bytes), temporary(path, pieces) as ready:
         n_bytes = ready.stat().st_size
@@ -304,19 +302,25 @@ def _write(
     return file.facts(n_bytes)
 
 
-def _blocks(index: WindowIndex, signals: Mapping[str, Signal]) -> Iterator[np.ndarray]:
-    """Gather windows, as many at a time as stay in the cache, in one buffer."""
-    shape = index.format.shape
-    n_at_once = max(1, _CHUNK_BYTES // (4 * math.prod(shape)))
-    # Whole pages: copies from memory just off the pages of a file are slow.
-    buffer = mmap.mmap(-1, 4 * n_at_once * math.prod(shape))
-    windows = np.frombuffer(buffer, np.float32).reshape(n_at_once, *shape)
-    for first in range(0, len(index), n_at_once):
-        block = windows[: len(index) - first]
-        for row, window in enumerate(block, start=first):
-            signal = signals[index.stimuli[row]]
-            copy_span(signal, int(index.starts[row]), window)
-        yield block
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Windows in blocks that stay in the cache, gathered anew into one buffer."""
+
+    index: WindowIndex
+    signals: Mapping[str, Signal]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        index, shape = self.index, self.index.format.shape
+        n_at_once = max(1, _CHUNK_BYTES // (4 * math.prod(shape)))
+        # Whole pages: copies from memory just off the pages of a file are slow.
+        buffer = mmap.mmap(-1, 4 * n_at_once * math.prod(shape))
+        windows = np.frombuffer(buffer, np.float32).reshape(n_at_once, *shape)
+        for first in range(0, len(index), n_at_once):
+            block = windows[: len(index) - first]
+            for row, window in enumerate(block, start=first):
+                signal = self.signals[index.stimuli[row]]
+                copy_span(signal, int(index.starts[row]), window)
+            yield block
 
 
 def _npy_pieces(file: _File, blocks: Iterable[np.ndarray]) -> Iterator[Any]:
@@ -336,8 +340,7 @@ def _hdf5_pieces(
 
     text, index = h5py.string_dtype(), file.index
     with Image() as image:
-        for name in ("source", "role", "terms"):
-            image.file.attrs[name] = card[name]
+        image.file.attrs.update({n: card[n] for n in ("source", "role", "terms")})
         image.file.attrs.update(person=file.person, modality=file.modality)
         for name, values in (("seconds", index.seconds), ("targets", index.targets)):
             image.file.create_dataset(name, data=values, track_times=False)
@@ -373,8 +376,7 @@ def _index_lines(files: Sequence[_File]) -> Iterator[str]:
 
 def _readme(card: Mapping[str, Any]) -> str:
     """Say what the folder is and under which terms it may be used."""
-    ending = _ENDING[card["file_format"]]
-    how = _HOW[card["file_format"]]
+    file_format = card["file_format"]
     return f"""\
 Windows of {" and ".join(card["windows"])} signals, written by merps export.
 
@@ -385,8 +387,8 @@ Terms:               {card["terms"]}
 Everything here derives from those data, and their terms hold for it. Pass it on only
 where they allow that, and together with this file.
 
-*{ending}
-    One file a person and modality: {how}
+*{_ENDING[file_format]}
+    One file a person and modality: {_HOW[file_format]}
     float32 (window, channel, time) of EEG, (window, kind, channel, time) of fNIRS;
     NaN is a missing sample.
 {_INDEX}

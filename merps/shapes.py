@@ -1,4 +1,4 @@
-"""Array types that are used in several rooms."""
+"""Array types that are used in several rooms, and the two that kernels take."""
 
 from typing import TypeAlias
 
@@ -17,3 +17,22 @@ Windows: TypeAlias = Float[np.ndarray, "window *kind channel time"]
 Features: TypeAlias = Float[np.ndarray, "sample feature"]
 #: Row numbers.
 Rows: TypeAlias = Int[np.ndarray, " row"]
+
+
+def native(array: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return an array of a type that kernels take.
+
+    Parameters
+    ----------
+    array : ndarray
+        Numbers of any type and byte order.
+
+    Returns
+    -------
+    ndarray of float32 or float64
+        The array itself if it is one in the byte order of the machine, else a copy in
+        float64, in the same memory order.
+    """
+    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        return array
+    return array.astype(np.float64)

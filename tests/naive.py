@@ -281,17 +281,18 @@ def covariance(x_ct, estimator):
 
 
 def average_rows(x_tc, factor):
+    x_tc = x_tc.astype(np.float64)
     return [sum(x_tc[t : t + factor]) / factor for t in range(0, len(x_tc), factor)]
 
 
-def sum_steps(x_tc, level_c, length):
+def sum_steps(x_tc, level_bc, length):
     out = []
-    for first in range(0, len(x_tc), length):
-        values = x_tc[first : first + length] - level_c
+    for b, level_c in enumerate(level_bc):
+        values = x_tc[b * length : (b + 1) * length] - level_c
         differences = [np.diff(values, order, axis=0) for order in range(3)]
         out.append([sum(d**power) for d in differences for power in (1, 2)])
     return np.array(
-        [[np.broadcast_to(s, len(level_c)) for s in block] for block in out]
+        [[np.broadcast_to(s, x_tc.shape[1]) for s in block] for block in out]
     )
 
 

@@ -68,6 +68,7 @@ def test_every_package_lists_what_is_there():
 def test_the_verbs_of_the_command_line_are_on_the_menu():
     verbs = {"simulate_dataset", "check_dataset", "preprocess_dataset", "fit_model"}
     verbs |= {"evaluate_model", "predict_dataset", "score_predictions", "score"}
+    verbs.add("export_windows")
     assert verbs <= set(merps.__all__)
 
 

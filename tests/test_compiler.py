@@ -149,6 +149,57 @@ def test_other_types_and_layouts_are_refused(cache):
         compiled(np.zeros((2, 3), ">f8"), 2, 1.0, out_tc)
 
 
+def test_what_is_read_only_is_not_written(cache):
+    out_tc = np.zeros((2, 3))
+    out_tc.flags.writeable = False
+    with pytest.raises(TypeError, match="add_rows writes into arrays, and one is read"):
+        kernel(*TYPES)(add_rows)(np.ones((2, 3)), 2, 1.0, out_tc)
+
+
+@pytest.mark.parametrize("open_to", ["folder", "file"])
+def test_code_that_others_can_write_to_is_not_run(
+    cache, monkeypatch, rng, caplog, open_to
+):
+    check(kernel(*TYPES)(add_rows), rng)
+    (kept,) = cache.iterdir()
+    (cache if open_to == "folder" else kept).chmod(0o777)
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_build", lambda *_: pytest.fail("as it should"))
+        with pytest.raises(pytest.fail.Exception, match="as it should"):
+            check(kernel(*TYPES)(add_rows), rng)
+    with caplog.at_level(logging.WARNING):
+        check(kernel(*TYPES)(add_rows), rng)
+    assert ("not this user's alone" in caplog.text) == (open_to == "folder")
+
+
+def test_without_a_home_the_code_is_compiled_with_one_warning(monkeypatch, rng, caplog):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MERPS_CACHE_DIR", "XDG_CACHE_HOME", "NUMBA_DISABLE_JIT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(compiler, "_warned", type(compiler._warned)())
+    monkeypatch.setattr(compiler.Path, "home", no_home)
+    with caplog.at_level(logging.WARNING):
+        check(kernel(*TYPES)(add_rows), rng)
+        check(kernel(*TYPES)(add_rows), rng)
+    (record,) = caplog.records
+    assert "Could not determine home directory" in record.getMessage()
+
+
+def test_what_decides_the_code_names_its_file(cache, monkeypatch, rng):
+    def scale_rows(x_tc, n_times, scale, out_tc):
+        for t in range(n_times):
+            for c in range(x_tc.shape[1]):
+                out_tc[t, c] += x_tc[t, c] * scale * 1
+
+    check(kernel(*TYPES)(add_rows), rng)
+    check(kernel(*TYPES)(scale_rows), rng)
+    monkeypatch.setenv("NUMBA_OPT", "1")
+    check(kernel(*TYPES)(add_rows), rng)
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_plain_python_runs_where_compiling_is_off(cache, monkeypatch, rng):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     check(kernel(*TYPES)(add_rows), rng)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import naive
 import numpy as np
 import pytest
@@ -228,3 +230,27 @@ def test_bad_signals_are_refused_and_no_windows_are_fine():
         window_covariances(infinite, np.array([0]), **options)
     none = window_covariances(np.ones((2, 20)), np.array([], dtype=int), **options)
     assert none.shape == (0, 2, 2)
+    none = covariances(np.ones((0, 2, 20)), estimator="scm", jobs=2)
+    assert none.shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", np.float16])
+def test_other_types_become_float64(rng, dtype):
+    x_ct = rng.normal(size=(3, 60)).astype(dtype)
+    same_ct, starts = x_ct.astype(np.float64), np.arange(0, 40, 10)
+    for function, *arrays in (
+        (covariances, x_ct[None], same_ct[None]),
+        (partial(window_covariances, starts=starts, length_samples=20), x_ct, same_ct),
+    ):
+        actual, expected = (function(array, estimator="oas") for array in arrays)
+        assert actual.dtype == np.float64
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("estimator", ["scm", "oas", "ledoit_wolf"])
+def test_squares_of_large_numbers_fit(rng, estimator):
+    x_wct = (rng.normal(size=(4, 3, 50)) * 1e9).astype(np.float32)
+    x_wct[1:] *= np.float32(1e3)
+    expected = covariances(x_wct.astype(np.float64), estimator=estimator)
+    actual = covariances(x_wct, estimator=estimator)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * expected.max())

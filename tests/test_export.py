@@ -19,6 +19,7 @@ from merps.config import load_config
 from merps.errors import DataError, InputError, SpaceError
 from merps.export import export_windows
 from merps.store import files
+from merps.store.images import Image
 from merps.windows import WindowGrid, gather_windows, labeled_seconds
 
 CONFIG = load_config(
@@ -79,6 +80,24 @@ def test_arrays_equal_the_windows_of_the_recordings(store, trials, tmp_path):
     sizes = [(tmp_path / "out" / f"{name}.npy").stat().st_size for name in NAMES]
     assert (done.files, done.skipped, done.bytes) == (4, 0, sum(sizes))
     assert done.windows == sum(map(len, expected.values()))
+
+
+def test_blocks_of_an_image_can_be_taken_anew(store, trials, tmp_path, monkeypatch):
+    taken = []
+    reserve = Image.reserve
+
+    def look(image, group, name, blocks, *rest):
+        taken.append([np.concatenate([b.copy() for b in blocks]) for _ in range(2)])
+        return reserve(image, group, name, blocks, *rest)
+
+    monkeypatch.setattr(Image, "reserve", look)
+    out = tmp_path / "out"
+    export_windows(store, out, file_format="hdf5", config=CONFIG, jobs=1)
+    assert len(taken) == len(NAMES)
+    tensors = expected_tensors(trials)
+    for (first, second), name in zip(taken, tensors, strict=True):
+        np.testing.assert_array_equal(first, tensors[name])
+        np.testing.assert_array_equal(second, first)
 
 
 def test_hdf5_files_hold_the_same_and_say_what_it_is(store, trials, tmp_path):

@@ -72,22 +72,29 @@ def test_spans_are_summarized_like_windows(rng, dtype):
     starts[-1] = 3000 - 190
     x_wkct = np.stack([x_kct[..., s : s + 190] for s in starts])
     expected = summarize_hemodynamics(x_wkct, rate_hz=47.6)
+    options = {"length_samples": 190, "rate_hz": 47.6}
     for view in (
         x_kct,
         np.asfortranarray(x_kct),
         np.repeat(x_kct, 2, axis=2)[..., ::2],
     ):
         for jobs in (1, 2):
-            found = summarize_spans(view, starts, length=190, rate_hz=47.6, jobs=jobs)
+            found = summarize_spans(view, starts, **options, jobs=jobs)
             assert found.dtype == dtype
             np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
-    one = summarize_spans(x_kct[:1, :1], starts[:1], length=190, rate_hz=47.6)
+    one = summarize_spans(x_kct[:1, :1], starts[:1], **options)
     np.testing.assert_allclose(one, expected[:1, :1, :1], rtol=2e-5, atol=1e-6)
+    none = summarize_spans(x_kct, starts[:0], **options, jobs=2)
+    assert none.shape == (0, 2, 5, 3)
+    swapped = x_kct.astype(x_kct.dtype.newbyteorder())
+    np.testing.assert_allclose(
+        summarize_spans(swapped, starts, **options), expected, rtol=2e-5, atol=1e-6
+    )
 
 
 def test_spans_that_leave_the_signal_are_refused():
     x_kct = np.zeros((1, 1, 100))
     with pytest.raises(InputError, match="from 0 to 91 leave the signal of 100"):
-        summarize_spans(x_kct, np.array([0, 91]), length=10, rate_hz=10)
+        summarize_spans(x_kct, np.array([0, 91]), length_samples=10, rate_hz=10)
     with pytest.raises(InputError, match="got 1 samples at rate_hz=10; take longer"):
-        summarize_spans(x_kct, np.array([0]), length=1, rate_hz=10)
+        summarize_spans(x_kct, np.array([0]), length_samples=1, rate_hz=10)

@@ -53,6 +53,7 @@ def test_matrix_functions_undo_each_other(matrices):
     unit = root @ matrix_inverse_sqrt(matrices)
     close(unit, np.broadcast_to(np.eye(6), unit.shape), 1e-9)
     close(matrix_log(matrices[3]), matrix_log(matrices)[3], 1e-14)
+    assert matrix_log(matrices[:0], jobs=2).shape == (0, 6, 6)
     expected = np.linalg.slogdet(matrices)[1]
     actual = log_determinants(matrices, name="matrices", jobs=1)
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
@@ -188,10 +189,10 @@ def test_polynomial_is_the_logarithm_on_its_interval(rng, low, high):
     vectors = np.linalg.qr(rng.normal(size=(3, 12, 12)))[0]
     matrices = ((vectors * values) @ vectors.swapaxes(1, 2)).astype(np.float32)
     expected = (vectors * np.log(values)) @ vectors.swapaxes(1, 2)
-    polynomial = logarithm.fit_log_polynomial(low, high)
+    polynomial = logarithm.fit_log_polynomial(low=low, high=high)
     actual = logarithm.apply_log_polynomial(polynomial, matrices)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
-    assert logarithm.fit_log_polynomial(1e-8, 1.0) is None
+    assert logarithm.fit_log_polynomial(low=1e-8, high=1.0) is None
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -217,6 +218,22 @@ def test_what_is_not_positive_definite_is_refused(rng, method):
     matrices[17] = np.nan
     with pytest.raises(InputError, match=r"matrices\[17\] has missing"):
         riemannian_mean(matrices, method=method)
+
+
+def test_pairs_too_far_apart_for_float64_are_refused():
+    def narrow(angle):
+        turn = np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
+        return (turn * [1, 2e-15]) @ turn.T
+
+    matrices, reference = (
+        np.stack([narrow(a) for a in np.linspace(0, 3, 40)]),
+        narrow(1),
+    )
+    for function in (riemannian_distance, tangent_vectors):
+        with pytest.raises(InputError, match="too close to singular to be compared"):
+            function(matrices, reference)
 
 
 def test_bad_options_are_refused(rng):

@@ -187,3 +187,9 @@ def test_a_trial_without_a_signal_left_gives_only_its_failures(good, tmp_path):
     assert failure.stimulus is None
     assert "none in V01, V02, V03" in failure.message
     assert list(open_dataset(root).trials("test_2")) == [failure]
+
+
+def test_a_person_who_was_not_opened_has_no_plans_to_give(good):
+    dataset = open_dataset(good)
+    with pytest.raises(InputError, match="open the person in a with block first"):
+        _ = dataset.open_person(dataset.people[0]).plans

@@ -211,6 +211,20 @@ def test_missing_samples_are_missing_again_at_their_times(rng):
     np.testing.assert_allclose(shares, np.isnan(gappy_ct).mean(axis=1), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the quality of such a row
+def test_infinite_samples_are_refused(rng):
+    x_ct = rng.normal(size=(2, 4000))
+    x_ct[1, 77] = np.inf
+    with pytest.raises(InputError, match="signal has infinite samples"):
+        preprocess_trial(Trial("p", "V01", eeg=eeg(x_ct)), PreprocessConfig())
+
+
+def test_a_number_of_jobs_that_cannot_be_leaves_no_store(noise, tmp_path):
+    with pytest.raises(InputError, match="jobs must be at least 1, got 0"):
+        preprocess_dataset(noise, tmp_path / "store", jobs=0)
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_new_sample_is_missing_if_any_old_one_of_its_interval_is(rng):
     n_times = 900
     x_kct = rng.normal(size=(3, 5, n_times))

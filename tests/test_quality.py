@@ -1,3 +1,5 @@
+import tracemalloc
+
 import naive
 import numpy as np
 import pytest
@@ -147,3 +149,21 @@ def test_quality_refuses_bad_options():
         table(np.zeros((1, 100)), flat_range=-1.0)
     with pytest.raises(InputError, match="no samples"):
         table(np.zeros((1, 0)))
+
+
+def test_other_layouts_are_copied_a_few_channels_at_a_time(rng):
+    x_kct = rng.normal(size=(2, 64, 2000))
+    expected = measure_quality(np.asfortranarray(x_kct), **OPTIONS).values
+    measure_quality(x_kct, **OPTIONS)  # compiled, if need be
+    for view in (
+        x_kct,
+        x_kct.transpose(1, 0, 2),
+        x_kct.swapaxes(1, 2).copy().swapaxes(1, 2),
+    ):
+        tracemalloc.start()
+        values = measure_quality(view, **OPTIONS).values
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < x_kct.nbytes / 2
+        values = values if view.shape == x_kct.shape else values.transpose(1, 0, 2)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)

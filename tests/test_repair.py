@@ -185,6 +185,8 @@ def test_tddr_refuses_what_it_cannot_repair():
         tddr(x_t, rate_hz=0.0)
     with pytest.raises(InputError, match=r"shape \(1,\) has no steps"):
         tddr(x_t[:1], rate_hz=10.0)
+    with pytest.raises(InputError, match="jobs must be at least 1, got 0"):
+        tddr(x_t, rate_hz=10.0, jobs=0)
     for value in (np.nan, np.inf, -np.inf):
         x_t[7] = value
         with pytest.raises(InputError, match=r"call .*fill_gaps first"):

@@ -191,3 +191,32 @@ def test_sliding_band_power_refuses_short_signals():
     options = {"rate_hz": 200, "bands": BANDS, "step_samples": 200, "steps": 4}
     with pytest.raises(InputError, match=r"has 799 samples, but .* needs 800"):
         sliding_band_power(np.zeros((1, 799)), **options)
+
+
+def test_sliding_band_power_of_no_bands_is_empty_as_that_of_windows(rng):
+    x_ct = rng.normal(size=(3, 1000)).astype(np.float32)
+    power = sliding_band_power(x_ct, rate_hz=200, bands={}, step_samples=200, steps=2)
+    windows = np.stack([x_ct[:, s : s + 400] for s in range(0, 601, 200)])
+    expected = band_power(windows, rate_hz=200, bands={})
+    assert power.shape == expected.shape == (4, 3, 0)
+    assert power.dtype == expected.dtype
+
+
+def test_an_offset_behind_a_missing_first_sample_costs_no_precision(rng):
+    x_ct = rng.normal(size=(3, 2000)).astype(np.float32) + np.float32(2**18)
+    options = {"rate_hz": 200, "bands": BANDS, "step_samples": 200, "steps": 2}
+    expected = sliding_band_power(x_ct, **options)
+    x_ct[:2, :3] = np.nan
+    x_ct[2] = np.nan
+    actual = sliding_band_power(x_ct, **options)
+    assert np.isnan(actual[0]).all()
+    assert np.isnan(actual[:, 2]).all()
+    np.testing.assert_allclose(actual[1:, :2], expected[1:, :2], rtol=1e-4)
+
+
+def test_sliding_band_power_takes_other_types(rng):
+    x_ct = rng.normal(size=(2, 1000)).astype(np.float32)
+    options = {"rate_hz": 200, "bands": BANDS, "step_samples": 200, "steps": 2}
+    expected = sliding_band_power(x_ct, **options)
+    swapped = sliding_band_power(x_ct.astype(">f4"), **options)
+    np.testing.assert_allclose(swapped, expected, rtol=1e-4)

@@ -23,13 +23,13 @@ def test_kernels_equal_naive(length, n_blocks, dtype, p_missing, seed):
     rng = np.random.default_rng(seed)
     x_tc = rng.normal(size=(length * n_blocks, 3)).astype(dtype)
     x_tc[rng.random(x_tc.shape) < p_missing] = np.nan
-    mean_tc = np.empty((n_blocks, 3), dtype=dtype)
+    mean_tc = np.empty((n_blocks, 3))
     average_rows(x_tc, length, mean_tc)
-    np.testing.assert_allclose(mean_tc, naive.average_rows(x_tc, length), atol=1e-6)
-    level_c = np.array([0.0, 1.5, -40.0])
+    np.testing.assert_allclose(mean_tc, naive.average_rows(x_tc, length), atol=1e-12)
+    level_bc = rng.normal(size=(n_blocks, 3)) * 40
     sums_bsc = np.empty((n_blocks, 6, 3))
-    sum_steps(x_tc, level_c, length, sums_bsc)
-    expected = naive.sum_steps(x_tc.astype(np.float64), level_c, length)
+    sum_steps(x_tc, level_bc, length, sums_bsc)
+    expected = naive.sum_steps(x_tc.astype(np.float64), level_bc, length)
     np.testing.assert_allclose(sums_bsc, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -92,6 +92,44 @@ def test_sliding_hjorth_equals_that_of_windows(
         np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
     single = sliding_hjorth(x_ct.astype(np.float32), step_samples=step, steps=steps)
     assert single.dtype == np.float32
+
+
+@pytest.mark.parametrize("where", [400, 439, 440, 441, 999])
+def test_a_jump_costs_sliding_hjorth_no_precision_before_or_after(rng, where):
+    x_ct = rng.normal(size=(4, 1200))
+    x_ct[1:, where:] += 1e6
+    x_ct[2, where:] = 1e6 + 0.1  # flat
+    x_ct[3] = 0.1  # flat, jumps, is flat again
+    x_ct[3, where:] = 1e6
+    x_wct = np.stack([x_ct[:, s : s + 120] for s in range(0, 1081, 40)])
+    expected = hjorth(x_wct)
+    actual = sliding_hjorth(x_ct, step_samples=40, steps=3)
+    held_w = np.arange(28) * 40 >= where  # windows after the jump
+    assert (actual[..., 0] >= 0).all()
+    assert (actual[held_w, 2:, 0] == 0).all()
+    assert np.isnan(actual[held_w, 2:, 1:]).all()
+    np.testing.assert_allclose(actual[..., 0], expected[..., 0], rtol=1e-8, atol=1e-18)
+    moving = np.s_[:, :2]
+    np.testing.assert_allclose(actual[moving], expected[moving], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", np.float16])
+def test_other_types_become_float64(rng, dtype):
+    x_ct = rng.normal(size=(3, 60)).astype(dtype)
+    same_ct = x_ct.astype(np.float64)
+    steps = {"step_samples": 5, "steps": 3}
+    described = sliding_hjorth(x_ct, **steps)
+    np.testing.assert_array_equal(described, sliding_hjorth(same_ct, **steps))
+    assert described.dtype == np.float64
+    mean_ct = average_samples(x_ct, factor=7)
+    np.testing.assert_array_equal(mean_ct, average_samples(same_ct, factor=7))
+
+
+def test_averages_are_summed_in_float64():
+    for dtype in (np.float32, np.float64):
+        x_ct = np.full((2, 1000), 30000.1, dtype=dtype)
+        expected = x_ct[:, :10].astype(np.float32)
+        np.testing.assert_array_equal(average_samples(x_ct, factor=100), expected)
 
 
 def test_average_samples_drops_the_rest_and_keeps_time_first_in_memory(rng):

@@ -18,7 +18,7 @@ from merps.datasets.arrays import (
 )
 from merps.datasets.layout import SIGNAL_FILES, Folder, Part
 from merps.datasets.survey import PersonFiles, Survey, TrialFailure, TrialPlan
-from merps.errors import MerpsError, mismatch
+from merps.errors import InputError, MerpsError, mismatch
 from merps.predictions import name_some
 from merps.recording import Baseline, Recording, Trial
 from merps.shapes import Signal
@@ -43,10 +43,6 @@ class OpenPerson:
     mask : ndarray of bool, shape (channel,), optional
         True where an fNIRS channel is missing.
 
-    Attributes
-    ----------
-    survey : Survey
-        Trials, failures and notes as shapes and labels announce them.
     """
 
     def __init__(
@@ -63,17 +59,24 @@ class OpenPerson:
         self._silent: dict[Part, set[str]] = {part: set() for part in SIGNAL_FILES}
         self._lock = threading.Lock()
         self._stack = ExitStack()
-        self.survey = Survey((), (), ())
+        self._survey: Survey | None = None
 
     def __enter__(self) -> "OpenPerson":
         with ExitStack() as stack:
             files = stack.enter_context(self._files)
-            self.survey = files.survey(seconds=self._seconds, mask=self._mask)
+            self._survey = files.survey(seconds=self._seconds, mask=self._mask)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def survey(self) -> Survey:
+        """Trials, failures and notes as shapes and labels announce them."""
+        if self._survey is None:
+            raise InputError("open the person in a with block first")
+        return self._survey
 
     @property
     def plans(self) -> tuple[TrialPlan, ...]:

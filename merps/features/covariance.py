@@ -10,6 +10,7 @@ from merps.features.bands import filter_band, turn_signal
 from merps.features.moments import Order, WindowMoments, sum_stack, sum_windows
 from merps.features.tiles import map_tiles
 from merps.preprocessing.filters import design_band_pass
+from merps.shapes import native
 
 #: Sample covariance, or its shrinkage towards a multiple of the identity.
 _ESTIMATORS = ("scm", "oas", "ledoit_wolf")
@@ -31,7 +32,7 @@ def covariances(
     Parameters
     ----------
     windows : ndarray of float32 or float64, shape (window, channel, time)
-        Any unit; NaN marks samples that are missing.
+        Any unit; NaN marks samples that are missing. Other types become float64.
     estimator : {"scm", "oas", "ledoit_wolf"}
         Sample covariance matrix, `shrink_oas` or `shrink_ledoit_wolf` of it.
     jobs : int, optional
@@ -53,10 +54,11 @@ def covariances(
     n_windows, n_channels, n_times = windows.shape
     if n_times < 1:
         raise InputError("windows have no samples; take longer ones")
+    windows = native(windows)
     out = np.empty((n_windows, n_channels, n_channels), dtype=windows.dtype)
 
     def estimate(tile: slice) -> None:
-        moments = sum_stack(windows[tile], _highest(estimator))
+        moments = sum_stack(windows[tile], order=_highest(estimator))
         _finish(moments, n_times, estimator, out[tile])
 
     map_tiles(estimate, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
@@ -80,7 +82,8 @@ def window_covariances(
     Parameters
     ----------
     signal : ndarray of float32 or float64, shape (channel, time)
-        Any unit and memory order; NaN marks samples that are missing.
+        Any unit and memory order; NaN marks samples that are missing. Other types
+        become float64.
     starts : ndarray of int, shape (window,)
         First sample of each window, in any order, as `WindowGrid.starts` gives them.
         Where a window leaves the signal, the signal is mirrored at its ends as in
@@ -104,7 +107,7 @@ def window_covariances(
         If the signal is empty or has infinite samples, if windows are shorter than one
         sample, if the estimator is not known, or if `jobs` is not positive.
     """
-    n_channels = len(signal)
+    signal, n_channels = native(signal), len(signal)
     out = np.empty((len(starts), n_channels, n_channels), dtype=signal.dtype)
     _fill_windows(signal, starts, length_samples, estimator, jobs, out)
     return out
@@ -132,7 +135,7 @@ def filter_bank_covariances(
     Parameters
     ----------
     signal : ndarray of float32 or float64, shape (channel, time)
-        Any unit; without NaN.
+        Any unit; without NaN. Other types become float64.
     starts : ndarray of int, shape (window,)
         First sample of each window, as for `window_covariances`.
     length_samples : int
@@ -162,7 +165,7 @@ def filter_bank_covariances(
         that do not fit the rate.
     """
     _require_known(estimator)
-    n_channels = len(signal)
+    signal, n_channels = native(signal), len(signal)
     shape = (len(starts), len(bands), n_channels, n_channels)
     out = np.empty(shape, dtype=signal.dtype)
     options = {"rate_hz": rate_hz, "order": order, "pad_s": pad_s}
@@ -291,7 +294,9 @@ def _fill_windows(
     sorted_starts = starts[order] + before
 
     def estimate(tile: slice) -> None:
-        moments = sum_windows(signal, sorted_starts[tile], length, _highest(estimator))
+        moments = sum_windows(
+            signal, sorted_starts[tile], length=length, order=_highest(estimator)
+        )
         _finish(moments, length, estimator, out_wcc[tile])
 
     map_tiles(estimate, len(starts), tile_rows=_TILE_WINDOWS, jobs=jobs)

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from merps.errors import InputError
 from merps.features.tiles import map_tiles
 from merps.kernels.waveform import sum_spans
+from merps.shapes import native
 
 #: Names along the last axis of `summarize_hemodynamics`.
 SUMMARIES = ("mean", "slope", "sd")
@@ -60,7 +61,7 @@ def summarize_spans(
     signal: Float[np.ndarray, "kind channel time"],
     starts: Int[np.ndarray, " window"],
     *,
-    length: int,
+    length_samples: int,
     rate_hz: float,
     jobs: int = 1,
 ) -> Float[np.ndarray, "window kind channel 3"]:
@@ -72,8 +73,8 @@ def summarize_spans(
         Any unit; NaN marks samples that are missing. Quickest in Fortran order.
     starts : ndarray of int, shape (window,)
         First sample of each span; the whole span lies inside the signal.
-    length : int
-        Samples of a span.
+    length_samples : int
+        Number of samples in a span.
     rate_hz : float
         Sampling rate in hertz.
     jobs : int
@@ -82,7 +83,8 @@ def summarize_spans(
     Returns
     -------
     ndarray of float, shape (window, kind, channel, 3)
-        As `summarize_hemodynamics` of the windows.
+        As `summarize_hemodynamics` of the windows; float64 where `signal` is not
+        float32.
 
     Raises
     ------
@@ -91,6 +93,7 @@ def summarize_spans(
         positive.
     """
     n_kinds, n_channels, n_times = signal.shape
+    length = length_samples
     if length < 2 or not rate_hz > 0:
         raise InputError(
             f"a slope needs two samples and a positive rate, got {length} samples at "
@@ -101,8 +104,7 @@ def summarize_spans(
             f"spans of {length} samples from {starts.min()} to {starts.max()} leave "
             f"the signal of {n_times} samples"
         )
-    dtype = np.float32 if signal.dtype == np.float32 else np.float64
-    x_tr = np.ascontiguousarray(signal.T, dtype=dtype).reshape(n_times, -1)
+    x_tr = native(np.ascontiguousarray(signal.T).reshape(n_times, n_channels * n_kinds))
     start_w = starts.astype(np.int64)
     level_wr = x_tr[start_w].astype(np.float64)
     summary_wmr = np.empty((len(starts), len(SUMMARIES), x_tr.shape[1]))
@@ -119,5 +121,5 @@ def summarize_spans(
     variance_wr = np.maximum(square_wr / length - mean_wr**2, 0)
     square_wr[...] = np.sqrt(variance_wr)
     mean_wr += level_wr
-    summary_wmck = summary_wmr.reshape(-1, len(SUMMARIES), n_channels, n_kinds)
-    return summary_wmck.transpose(0, 3, 2, 1).astype(signal.dtype)
+    summary_wmck = summary_wmr.reshape(*summary_wmr.shape[:2], n_channels, n_kinds)
+    return summary_wmck.transpose(0, 3, 2, 1).astype(x_tr.dtype)

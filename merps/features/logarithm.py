@@ -22,10 +22,11 @@ _SAMPLED, _MARGIN = 16, 1.5
 _TRACE_ERROR = 20
 
 
-def whitened_log(
+def prepare_whitened_log(
     matrices: Float[np.ndarray, "window channel channel"],
     reference: Float[np.ndarray, "channel channel"],
     log_det_w: Float64[np.ndarray, " window"],
+    *,
     method: str,
     error: float = FAST_ERROR,
 ) -> Callable[[slice], np.ndarray]:
@@ -75,8 +76,9 @@ def whitened_log(
     unit_w = np.exp(-level_w)
     values_wc = np.linalg.eigvalsh(whiten(sample)) * unit_w[sample, None]
     low = max(values_wc.min(), np.finfo(np.float32).tiny)
-    polynomial = fit_log_polynomial(low / _MARGIN, values_wc.max() * _MARGIN, error)
-
+    polynomial = fit_log_polynomial(
+        low=low / _MARGIN, high=values_wc.max() * _MARGIN, error=error
+    )
     diagonal = np.arange(len(reference))
 
     def log_fast(rows: slice) -> Float32[np.ndarray, "window c c"]:
@@ -102,12 +104,28 @@ def _log_by_eigenvalues(
 ) -> Float64[np.ndarray, "window channel channel"]:
     """Compute logarithms exactly."""
     values_wc, vectors_wcc = np.linalg.eigh(white_wcc)
+    require_comparable(values_wc)
+    return combine(np.log(values_wc), vectors_wcc)
+
+
+def require_comparable(values_wc: Float64[np.ndarray, "window channel"]) -> None:
+    """Raise if rounding has left an eigenvalue that has no logarithm.
+
+    Parameters
+    ----------
+    values_wc : ndarray of float64, shape (window, channel)
+        Eigenvalues of ``R^-1/2 X R^-1/2``.
+
+    Raises
+    ------
+    InputError
+        If one is not positive.
+    """
     if not (values_wc > 0).all():
         raise InputError(
             "matrices and their reference are too close to singular to be compared; "
             'shrink them (estimator "oas" or "ledoit_wolf")'
         )
-    return combine(np.log(values_wc), vectors_wcc)
 
 
 class LogPolynomial(NamedTuple):
@@ -127,7 +145,7 @@ class LogPolynomial(NamedTuple):
 
 
 def fit_log_polynomial(
-    low: float, high: float, error: float = FAST_ERROR
+    *, low: float, high: float, error: float = FAST_ERROR
 ) -> LogPolynomial | None:
     """Expand the logarithm on an interval in Chebyshev polynomials.
 

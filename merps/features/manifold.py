@@ -4,10 +4,14 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 from merps.errors import InputError
-from merps.features.logarithm import FAST_ERROR, whitened_log
+from merps.features.logarithm import (
+    FAST_ERROR,
+    prepare_whitened_log,
+    require_comparable,
+)
 from merps.features.matrices import (
     TILE_MATRICES,
     log_determinants,
@@ -105,9 +109,13 @@ def riemannian_mean(
         # Far from the mean a rough logarithm points the same way.
         error = float(np.clip(1e-3 * norm_before, finest, 2e-2))
         error = error if logarithms == "fast" else 0.0
-        log_tile = whitened_log(matrices, mean_cc, log_det_w, logarithms, error)
+        log_tile = prepare_whitened_log(
+            matrices, mean_cc, log_det_w, method=logarithms, error=error
+        )
 
-        def add_tile(tile: slice, log_tile: Callable = log_tile):
+        def add_tile(
+            tile: slice, log_tile: Callable = log_tile
+        ) -> Float64[np.ndarray, "c c"]:
             return np.tensordot(weight_w[tile], log_tile(tile), 1)
 
         gradient_cc = _sum_tiles(add_tile, len(matrices), jobs)
@@ -217,7 +225,7 @@ def tangent_vectors(
     """
     _require_known(method)
     log_det_w = log_determinants(matrices, name="matrices", jobs=jobs)
-    log_tile = whitened_log(matrices, reference, log_det_w, method)
+    log_tile = prepare_whitened_log(matrices, reference, log_det_w, method=method)
     flat, scale_f = _triangle(matrices.shape[1])
     dtype = np.float64 if method == "exact" else np.float32
     out_wf = np.empty((len(matrices), len(flat)), dtype=dtype)
@@ -302,7 +310,7 @@ def riemannian_distance(
     ------
     InputError
         If there is no matrix, or if one, or the reference, is not positive definite or
-        has missing elements.
+        has missing elements, or if rounding leaves their distance undefined.
     """
     log_determinants(matrices, name="matrices", jobs=jobs)
     white_cc = matrix_inverse_sqrt(reference)
@@ -310,6 +318,7 @@ def riemannian_distance(
 
     def measure(tile: slice) -> None:
         values_wc = np.linalg.eigvalsh(white_cc @ matrices[tile] @ white_cc)
+        require_comparable(values_wc)
         out_w[tile] = np.linalg.norm(np.log(values_wc), axis=1)
 
     map_tiles(measure, len(matrices), tile_rows=TILE_MATRICES, jobs=jobs)
@@ -367,19 +376,25 @@ def _normalize(
     return weights / weights.sum(dtype=np.float64)
 
 
-def _triangle(n_channels: int):
+def _triangle(
+    n_channels: int,
+) -> tuple[Int[np.ndarray, " feature"], Float64[np.ndarray, " feature"]]:
     """Return where the upper triangle lies in a flat matrix, and its factors."""
     rows, columns = np.triu_indices(n_channels)
     return rows * n_channels + columns, np.where(rows == columns, 1.0, np.sqrt(2))
 
 
-def _sum_tiles(function: Callable, n_windows: int, jobs: int):
+def _sum_tiles(
+    function: Callable[[slice], Float64[np.ndarray, "c c"]], n_windows: int, jobs: int
+) -> Float64[np.ndarray, "c c"]:
     """Add up what tiles return, in their order."""
     parts = map_tiles(function, n_windows, tile_rows=TILE_MATRICES, jobs=jobs)
     return np.sum(parts, axis=0)
 
 
-def _move(point_cc, direction_cc):
+def _move(
+    point_cc: Float64[np.ndarray, "c c"], direction_cc: Float64[np.ndarray, "c c"]
+) -> Float64[np.ndarray, "c c"]:
     """Follow a whitened direction from a point to the matrix it leads to."""
     root_cc = matrix_sqrt(point_cc)
     return root_cc @ matrix_exp(direction_cc) @ root_cc

@@ -47,7 +47,7 @@ class _Pieces(NamedTuple):
 
 
 def sum_stack(
-    windows: Float[np.ndarray, "window channel time"], order: Order
+    windows: Float[np.ndarray, "window channel time"], *, order: Order
 ) -> WindowMoments:
     """Sum windows that were cut already.
 
@@ -79,6 +79,7 @@ def sum_stack(
 def sum_windows(
     signal: Float[np.ndarray, "channel time"],
     starts: Int[np.ndarray, " window"],
+    *,
     length: int,
     order: Order,
 ) -> WindowMoments:

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from merps.errors import InputError
 
 
-def require_windows(n_times: int, step_samples: int, steps: int) -> int:
-    """Return the number of windows of a signal, or say why there are none.
+def count_windows(n_times: int, *, step_samples: int, steps: int) -> int:
+    """Count the windows of a signal, or say why there are none.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def require_windows(n_times: int, step_samples: int, steps: int) -> int:
 
 
 def sliding_sum(
-    blocks: Float[np.ndarray, "block ..."], n_blocks: int
+    blocks: Float[np.ndarray, "block ..."], *, n_blocks: int
 ) -> Float[np.ndarray, "window ..."]:
     """Add up each `n_blocks` blocks that follow each other.
 

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from merps.errors import InputError
-from merps.features.sliding import require_windows
+from merps.features.sliding import count_windows
 from merps.features.tiles import map_tiles
+from merps.shapes import native
 
 #: Windows that one thread slides over at a time.
 _TILE_WINDOWS = 32
@@ -101,23 +102,26 @@ def sliding_band_power(
     Returns
     -------
     ndarray of float, shape (window, channel, band)
-        Unit of `signal` squared, and its dtype, in which it is computed; bands in the
-        order of `bands`; NaN where a channel of a window has a missing sample.
+        Unit of `signal` squared; computed in float32 where that is its dtype, else in
+        float64; bands in the order of `bands`; NaN where a channel of a window has a
+        missing sample.
 
     Raises
     ------
     InputError
         As `band_power`, or if not even one window fits into the signal.
     """
-    n_windows = require_windows(signal.shape[-1], step_samples, steps)
+    n_windows = count_windows(signal.shape[-1], step_samples=step_samples, steps=steps)
     n_times = step_samples * steps
     bins = [
         _bins(name, *edges, n_times=n_times, rate_hz=rate_hz)
         for name, edges in bands.items()
     ]
-    dtype = np.float32 if signal.dtype == np.float32 else np.float64
-    x_tc = np.ascontiguousarray(signal.T, dtype=dtype)
-    level_c = np.nan_to_num(x_tc[:1])  # keeps offsets out of float32 sums
+    x_tc = native(np.ascontiguousarray(signal.T))
+    dtype, n_channels = x_tc.dtype, x_tc.shape[1]
+    if not bins:
+        return np.empty((n_windows, n_channels, 0), dtype=dtype)
+    level_c = _first_samples(x_tc)  # keeps offsets out of float32 sums
     # A step is folded about its middle: cosines see its even part, and sines its odd
     # part. The phase at the middle depends on the place of the step in its window.
     first = max(min(chosen.start for chosen in bins), 1)  # the mean is no power
@@ -132,7 +136,6 @@ def sliding_band_power(
     phase_sf = np.exp(2j * np.pi * turns_sf).astype(np.result_type(dtype, np.complex64))
     in_band_bf = np.array([[c.start <= f < c.stop for f in numbers_f] for c in bins])
     weights_bf = (in_band_bf * (2 / n_times**2)).astype(dtype)
-    n_channels = x_tc.shape[1]
     power_wbc = np.empty((n_windows, len(bins), n_channels), dtype=dtype)
 
     def measure(tile: slice) -> None:
@@ -150,7 +153,7 @@ def sliding_band_power(
                 power_wbc[b - steps + 1] = parts_bc[:, ::2] + parts_bc[:, 1::2]
 
     map_tiles(measure, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
-    return power_wbc.transpose(0, 2, 1).astype(signal.dtype, copy=False)
+    return power_wbc.transpose(0, 2, 1)
 
 
 def log_band_power(
@@ -250,6 +253,17 @@ def _bins(
             "take longer windows or a wider band"
         )
     return slice(first, stop)
+
+
+def _first_samples(
+    x_tc: Float[np.ndarray, "time channel"],
+) -> Float[np.ndarray, " channel"]:
+    """Return the first finite sample of each channel, and 0 where there is none."""
+    first_c = x_tc[0].copy()
+    for c in np.flatnonzero(~np.isfinite(first_c)):
+        present_t = np.flatnonzero(np.isfinite(x_tc[:, c]))
+        first_c[c] = x_tc[present_t[0], c] if len(present_t) else 0
+    return first_c
 
 
 def _sum_bands(

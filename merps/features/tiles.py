@@ -1,6 +1,7 @@
 """Runs array work in threads over fixed tiles, so that their number changes no bit."""
 
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -44,18 +45,51 @@ def map_tiles(
         slice(first, min(first + tile_rows, n_rows))
         for first in range(0, n_rows, tile_rows)
     ]
-    with _limit_threads():
-        if jobs == 1 or len(tiles) == 1:
+    # OpenMP keeps its limit per thread, so each worker sets its own.
+    with _one_thread, _limit("openmp"):
+        if jobs == 1 or len(tiles) <= 1:
             return [function(tile) for tile in tiles]
-        # OpenMP keeps its limit per thread, so each worker sets its own.
         n_threads = min(jobs, len(tiles))
-        with ThreadPoolExecutor(n_threads, initializer=_limit_threads) as pool:
+        with ThreadPoolExecutor(
+            n_threads, initializer=_limit, initargs=("openmp",)
+        ) as pool:
             return list(pool.map(function, tiles))
 
 
-def _limit_threads() -> Any:
-    """Hold linear algebra to one thread, in a with statement or in a worker."""
-    return _find_libraries().limit(limits=1)
+class _OneThread:
+    """Holds linear algebra to one thread from its first user to its last.
+
+    threadpoolctl listens to one thread alone until that one leaves a with statement of
+    its own. So both calls stand in one, and any thread may be the last user.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_users == 0:
+                with _limit("none"):
+                    self._limit = _limit("blas")
+            self._n_users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_users -= 1
+            if self._n_users == 0:
+                with _limit("none"):
+                    self._limit.restore_original_limits()
+
+
+#: The limit is one of the whole process, whoever asks for it.
+_one_thread = _OneThread()
+
+
+def _limit(kind: str) -> Any:
+    """Hold libraries of one kind to one thread."""
+    return _find_libraries().select(user_api=kind).limit(limits=1)
 
 
 @functools.cache

@@ -4,15 +4,16 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from merps.errors import InputError
-from merps.features.sliding import require_windows, sliding_sum
+from merps.features.sliding import count_windows, sliding_sum
 from merps.features.tiles import map_tiles
 from merps.kernels.waveform import average_rows, sum_steps
+from merps.shapes import native
 
 #: Names along the last axis of `hjorth`.
 HJORTH = ("activity", "mobility", "complexity")
 #: Blocks, and averages, that one thread looks at without a pause.
 _TILE_BLOCKS = 32
-_TILE_ROWS = 4096
+_TILE_ROWS = 1024
 
 
 def hjorth(
@@ -84,26 +85,28 @@ def sliding_hjorth(
     Returns
     -------
     ndarray of float, shape (window, channel, 3)
-        As `hjorth` of the windows.
+        As `hjorth` of the windows; float64 where `signal` is not float32.
 
     Raises
     ------
     InputError
         If windows have fewer than three samples, or not even one fits into the signal.
     """
-    n_windows = require_windows(signal.shape[-1], step_samples, steps)
+    n_windows = count_windows(signal.shape[-1], step_samples=step_samples, steps=steps)
     n_blocks = n_windows + steps - 1
-    x_tc = np.ascontiguousarray(signal.T)[: n_blocks * step_samples]
-    level_c = np.where(np.isnan(x_tc[0]), 0.0, x_tc[0])
+    x_tc = native(np.ascontiguousarray(signal.T)[: n_blocks * step_samples])
+    # Each block counts from its first sample on: what is flat has exact zeros, and no
+    # jump elsewhere costs it digits.
+    level_bc = x_tc[::step_samples].astype(np.float64)
     sums_bsc = np.empty((n_blocks, 6, x_tc.shape[1]))
-    level_c = level_c.astype(np.float64)
 
     def add_up(tile: slice) -> None:
         rows = slice(tile.start * step_samples, tile.stop * step_samples)
-        sum_steps(x_tc[rows], level_c, step_samples, sums_bsc[tile])
+        sum_steps(x_tc[rows], level_bc[tile], step_samples, sums_bsc[tile])
 
     map_tiles(add_up, n_blocks, tile_rows=_TILE_BLOCKS, jobs=jobs)
-    sums_wsc = sliding_sum(sums_bsc, steps)
+    activity_wc = _join_blocks(level_bc, sums_bsc[:, :2], step_samples, steps)
+    sums_wsc = sliding_sum(sums_bsc[:, 2:], n_blocks=steps)
     # One step and two bends lead over each border between two blocks.
     borders = np.arange(1, n_blocks)[:, None] * step_samples + np.arange(-2, 2)
     near_bnc = x_tc[borders].astype(np.float64)
@@ -111,11 +114,12 @@ def sliding_hjorth(
     bend_bnc = np.diff(near_bnc, 2, axis=1)
     over = [step_bnc, step_bnc**2, bend_bnc, bend_bnc**2]
     over_bsc = np.stack([rest_bnc.sum(axis=1) for rest_bnc in over], axis=1)
-    sums_wsc[:, 2:] += sliding_sum(over_bsc, steps - 1)[:n_windows]
-    counts_p1 = step_samples * steps - np.arange(3)[:, None]
+    sums_wsc += sliding_sum(over_bsc, n_blocks=steps - 1)[:n_windows]
+    counts_p1 = step_samples * steps - np.arange(1, 3)[:, None]
     mean_wpc = sums_wsc[:, ::2] / counts_p1
-    variance_wpc = sums_wsc[:, 1::2] / counts_p1 - mean_wpc**2
-    return _parameters(*variance_wpc.transpose(1, 0, 2)).astype(signal.dtype)
+    variance_wpc = np.maximum(sums_wsc[:, 1::2] / counts_p1 - mean_wpc**2, 0)
+    described = _parameters(activity_wc, *variance_wpc.transpose(1, 0, 2))
+    return described.astype(x_tc.dtype, copy=False)
 
 
 def average_samples(
@@ -138,8 +142,8 @@ def average_samples(
     Returns
     -------
     ndarray of float32, shape (channel, new_time)
-        In the unit of `signal`, in Fortran order; NaN where a group has a missing
-        sample.
+        In the unit of `signal`, from sums in float64, in Fortran order; NaN where a
+        group has a missing sample.
 
     Raises
     ------
@@ -150,14 +154,36 @@ def average_samples(
         raise InputError(f"factor must be at least 1, got {factor}")
     n_channels, n_times = signal.shape
     mean_tc = np.empty((n_times // factor, n_channels), dtype=np.float32)
-    x_tc = np.ascontiguousarray(signal.T)
+    x_tc = native(np.ascontiguousarray(signal.T))
 
     def average(tile: slice) -> None:
         rows = slice(tile.start * factor, tile.stop * factor)
-        average_rows(x_tc[rows], factor, mean_tc[tile])
+        exact_tc = np.empty((tile.stop - tile.start, n_channels))
+        average_rows(x_tc[rows], factor, exact_tc)
+        mean_tc[tile] = exact_tc
 
     map_tiles(average, len(mean_tc), tile_rows=_TILE_ROWS, jobs=jobs)
     return mean_tc.T
+
+
+def _join_blocks(
+    level_bc: Float64[np.ndarray, "block channel"],
+    sums_bsc: Float64[np.ndarray, "block 2 channel"],
+    length: int,
+    n_blocks: int,
+) -> Float64[np.ndarray, "window channel"]:
+    """Return the variance of windows from sums and squares about a level a block."""
+    mean_bc = sums_bsc[:, 0] / length
+    within_bc = np.maximum(sums_bsc[:, 1] / length - mean_bc**2, 0)
+    mean_bc += level_bc
+    n_windows = len(mean_bc) - n_blocks + 1
+    total_wc, square_wc = np.zeros((2, n_windows, mean_bc.shape[1]))
+    for b in range(1, n_blocks):  # how far the means lie from that of the first block
+        apart_wc = mean_bc[b : b + n_windows] - mean_bc[:n_windows]
+        total_wc += apart_wc
+        square_wc += apart_wc**2
+    between_wc = np.maximum(square_wc / n_blocks - (total_wc / n_blocks) ** 2, 0)
+    return sliding_sum(within_bc, n_blocks=n_blocks) / n_blocks + between_wc
 
 
 def _parameters(

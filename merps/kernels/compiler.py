@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 #: Of the fast-math flags only those that keep NaN, infinity and the order of sums.
 _FLAGS = {"contract", "nsz"}
-_SCALARS = {"i8": ctypes.c_int64, "f8": ctypes.c_double, "f4": ctypes.c_float}
 _ARGUMENT = re.compile(r"([fiu][1248])(\[(?::, ?)*::1\])?")
 #: What machine code may call without Numba: the C library's mathematics.
 _LIBRARY = {
@@ -58,6 +57,9 @@ class Kernel:
         self.loop = inspect.unwrap(loop)
         self.name = f"{self.loop.__module__}.{self.loop.__qualname__}"
         self.signatures = {_parse(text): text for text in signatures}
+        code = self.loop.__code__
+        names = code.co_varnames[: code.co_argcount]
+        self._written = [n for n, name in enumerate(names) if name.startswith("out_")]
         self._compiled: dict[tuple, _Code] = {}
         functools.update_wrapper(self, self.loop)
 
@@ -68,6 +70,8 @@ class Kernel:
             return
         kinds = tuple(map(_kind, arguments))
         code = self._compiled.get(kinds) or self._compile(kinds)
+        if not all(arguments[n].flags.writeable for n in self._written):
+            raise TypeError(f"{self.name} writes into arrays, and one is read-only")
         code(arguments)
 
     def prepare(self) -> None:
@@ -120,7 +124,8 @@ class _Code:
                 flat.append(ctypes.c_double(argument))
             else:
                 flat.append(ctypes.c_int64(argument))
-        self._function(*flat)
+        if status := self._function(*flat):
+            raise RuntimeError(f"compiled code ended with status {status}")
 
 
 def _parse(signature: str) -> tuple[tuple[str, int], ...]:
@@ -132,7 +137,8 @@ def _parse(signature: str) -> tuple[tuple[str, int], ...]:
 def _kind(argument: Any) -> tuple[str, int]:
     """Return type and number of axes of an argument."""
     if isinstance(argument, np.ndarray):
-        if not argument.flags.c_contiguous or not argument.dtype.isnative:
+        flags = argument.flags
+        if not (flags.c_contiguous and flags.aligned and argument.dtype.isnative):
             raise TypeError("a kernel takes C-contiguous arrays of native byte order")
         return argument.dtype.str[1:], argument.ndim
     return ("f8" if isinstance(argument, (float, np.floating)) else "i8"), 0
@@ -173,33 +179,38 @@ def _needs_numba(library: Any) -> bool:
 
 def _save(kernel: Kernel, signature: str, symbol: str, machine_code: bytes) -> None:
     """Keep machine code in the user's folder; warn once where that cannot be."""
-    path = _path(kernel, signature)
     body = symbol.encode() + b"\n" + machine_code
     digest = xxhash.xxh3_128_hexdigest(body).encode()
-    private = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
+        path = _path(kernel, signature)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_own(path.parent)
+        private = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            private.write_bytes(digest + b"\n" + body)
+            with open(os.open(private, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(digest + b"\n" + body)
             os.replace(private, path)
         finally:
             private.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if not _warned.is_set():
             _warned.set()
             logger.warning(
-                "compiled code cannot be kept in %s (%s), so every start compiles it "
-                "anew; make the folder writable, or set MERPS_CACHE_DIR to another",
-                *(path.parent, error.strerror or error),
+                "compiled code cannot be kept (%s), so every start compiles it anew; "
+                "set MERPS_CACHE_DIR to a folder that only you can write to",
+                error,
             )
 
 
 def _load(kernel: Kernel, signature: str) -> _Code | None:
-    """Load what `_save` kept for the same source, processor and compiler."""
+    """Load what `_save` kept for the same loop, processor and compiler."""
     import llvmlite.binding as llvm
 
-    path = _path(kernel, signature)
-    with suppress(OSError, ValueError):
+    # No such file, no home, not written by this user, damaged: compiled anew.
+    with suppress(OSError, RuntimeError, ValueError):
+        path = _path(kernel, signature)
+        _require_own(path.parent)
+        _require_own(path)
         digest, body = path.read_bytes().split(b"\n", 1)
         if xxhash.xxh3_128_hexdigest(body).encode() != digest:
             raise ValueError("damaged")
@@ -209,6 +220,13 @@ def _load(kernel: Kernel, signature: str) -> _Code | None:
         engine.finalize_object()
         return _Code(engine.get_function_address(symbol.decode()), engine)
     return None
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a place that someone else can write to: what is in it will be run."""
+    status = path.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"{path} is not this user's alone")
 
 
 def _engine() -> Any:
@@ -223,23 +241,26 @@ def _engine() -> Any:
 
 def _path(kernel: Kernel, signature: str) -> Path:
     """Name the file of a kernel by everything that decides its machine code."""
-    import llvmlite
-
-    source = Path(kernel.loop.__code__.co_filename).read_bytes()
+    code, known = kernel.loop.__code__, kernel.loop.__globals__
+    constants = {name: known.get(name) for name in code.co_names}
+    numbers = {n: v for n, v in constants.items() if isinstance(v, (int, float))}
     parts = (
-        *(_FORMAT, source, signature, sorted(_FLAGS), sys.version, platform.machine()),
-        *(llvmlite.__version__, _numba_version(), _processor()),
+        *(_FORMAT, signature, sorted(_FLAGS), sorted(numbers.items())),
+        *(code.co_code, code.co_consts, code.co_names, code.co_varnames),
+        *(sys.version, platform.machine(), platform.libc_ver(), _processor()),
+        _versions(),
+        sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_")),
     )
     digest = xxhash.xxh3_128_hexdigest(repr(parts).encode())
     return cache_folder() / f"{kernel.name}-{digest}.o"
 
 
 @functools.cache
-def _numba_version() -> str:
-    """Version of Numba, without importing it."""
+def _versions() -> tuple[str, ...]:
+    """Versions of what compiles, without importing it."""
     from importlib.metadata import version
 
-    return version("numba")
+    return version("numba"), version("llvmlite")
 
 
 @functools.cache

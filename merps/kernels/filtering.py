@@ -28,10 +28,8 @@ def filter_rows(sections_s6, first, step, count, out_early_sc, out_late_sc, out_
     "f4[:, ::1], i8, f8[:, ::1], i8, i8, i8, i8, f8[:, ::1]",
 )
 def resample_rows(x_tc, origin, taps_pk, delay, up, down, first, out_tc):
-    """Write the rows from output `first` on; `x_tc` begins at input row `origin`.
-
-    On the fine grid output n lies at ``n * down`` and input row r at ``r * up``.
-    """
+    """Write the rows from output `first` on; `x_tc` begins at input row `origin`."""
+    # On the fine grid output n lies at n * down, and input row r at r * up.
     n_taps, n_channels = taps_pk.shape[1], out_tc.shape[1]
     n_quads = n_taps // 4 * 4
     for n in range(out_tc.shape[0]):

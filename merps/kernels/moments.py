@@ -24,5 +24,5 @@ def add_scatter(scatter_bcc, first, stop, shift_wpc, out_scatter_wcc, out_norm_w
                 for j in range(n_channels):
                     out_scatter_wcc[w, i, j] += shift * shift_wpc[w, p, j]
             for j in range(n_channels):
-                value = float(out_scatter_wcc[w, i, j])
+                value = 1.0 * out_scatter_wcc[w, i, j]  # in float64
                 out_norm_wc[w, j] += value * value

@@ -19,11 +19,9 @@ _REACH = 0.1
 
 @kernel("f8[::1], f8[:, ::1], f8[::1], f8[::1], f8[:, ::1], f8[::1]")
 def weigh_steps(step_t, step_bl, near_t, scratch_t, sums_2l, out_t):
-    """Write the running sum of robustly weighted, centered steps.
-
-    Both arrays of steps are one memory; the sum of two numbers as an index would keep
-    a loop from being vectorized. The second may be longer.
-    """
+    """Write the running sum of robustly weighted, centered steps."""
+    # Both arrays of steps are one memory; the sum of two numbers as an index would keep
+    # a loop from being vectorized. The second may be longer.
     n_steps, n_lanes = step_t.size, step_bl.shape[1]
     largest = 0.0
     for t in range(n_steps):
@@ -52,6 +50,8 @@ def weigh_steps(step_t, step_bl, near_t, scratch_t, sums_2l, out_t):
         # as near to the last ones, and only steps in between have to be put in order.
         moved = abs(center - before) + 1e-14 * largest
         drift += moved
+        # Unless it is far, all below the floor still lie below the middle ones, and
+        # `n_below`, less than half of the steps, still counts them.
         is_far = floor + drift > low - moved or ceiling - drift < high + moved
         if is_far or 8 * n_near > n_steps:
             floor, ceiling, drift = low - 2 * moved, high + 2 * moved, 0.0
@@ -76,7 +76,7 @@ def weigh_steps(step_t, step_bl, near_t, scratch_t, sums_2l, out_t):
                     n_near += (deviation >= floor) & (deviation <= ceiling)
                 if 2 * n_below < n_steps < 2 * (n_below + n_near):
                     break
-                floor, ceiling = 0.0, _INFINITY
+                floor, ceiling = 0.0, _INFINITY  # holds all: the second look succeeds
         for i in range(n_near):
             scratch_t[i] = abs(near_t[i] - center)
         # Hoare's quickselect.
@@ -102,6 +102,7 @@ def weigh_steps(step_t, step_bl, near_t, scratch_t, sums_2l, out_t):
                 break
         low = high = scratch_t[middle]
         if n_steps % 2 == 0:
+            # Twice `n_below` is less than the even number of steps, so middle >= 1.
             low = scratch_t[0]
             for i in range(1, middle):
                 low = max(low, scratch_t[i])

@@ -14,7 +14,13 @@ from typing import Any
 from merps.config import Config, PreprocessConfig
 from merps.datasets.mer_ps import MerPsDataset, open_dataset
 from merps.datasets.survey import TrialFailure, TrialPlan
-from merps.engine import Progress, Silence, run_tasks, worker_threads
+from merps.engine import (
+    Progress,
+    Silence,
+    require_jobs,
+    run_tasks,
+    worker_threads,
+)
 from merps.errors import DataError
 from merps.pipeline.trials import preprocess_trial
 from merps.predictions import name_some
@@ -107,10 +113,12 @@ def preprocess_dataset(
     DataError
         If not one trial could be used.
     InputError
-        If the store holds other things, or an option does not fit the recordings.
+        If the store holds other things, an option does not fit the recordings, or
+        `jobs` is not positive.
     SpaceError
         If the store cannot be written.
     """
+    require_jobs(jobs)
     started = time.monotonic()
     options = (config or Config()).preprocess
     progress = progress or Silence()

@@ -132,6 +132,11 @@ def _filter(
         filters=filters,
         dtype=precision,
     )
+    if not np.isfinite(x_ct.sum(axis=-1)[~silent]).all():
+        raise InputError(
+            "signal has infinite samples, which a filter would spread over the whole "
+            "row; mark them as NaN"
+        )
     if missing is not None:
         gone = _missing_at(missing, x_ct.shape[-1], first.rate_hz, section.to_hz)
         x_ct[gaps] = np.where(gone, np.nan, x_ct[gaps])

@@ -11,6 +11,7 @@ from merps.errors import InputError
 from merps.kernels.filtering import filter_rows
 from merps.preprocessing.designs import anti_alias, rational, steady_state
 from merps.preprocessing.resampling import resample_pieces
+from merps.shapes import native
 
 #: Rows of a signal that is not time-major in memory are filtered this many at once,
 #: which bounds temporary memory.
@@ -97,7 +98,7 @@ def filter_pieces(
         return inner_tc
 
     if all(piece.T.flags.c_contiguous for piece in pieces):
-        y_tc = run([_native(piece.T.reshape(piece.shape[-1], -1)) for piece in pieces])
+        y_tc = run([native(piece.T.reshape(piece.shape[-1], -1)) for piece in pieces])
         y_t = y_tc.reshape(n_new, *rows[::-1])
         for first in range(0, n_new, _BLOCK_TIMES):  # both sides stay in the cache
             block = slice(first, first + _BLOCK_TIMES)
@@ -107,7 +108,7 @@ def filter_pieces(
     flat_out = out.reshape(-1, n_new)
     for first in range(0, len(flat_out), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
-        y_tc = run([_native(np.ascontiguousarray(x_ct[block].T)) for x_ct in flat])
+        y_tc = run([native(np.ascontiguousarray(x_ct[block].T)) for x_ct in flat])
         flat_out[block] = y_tc.T
     return out
 
@@ -139,13 +140,6 @@ def filter_both_ways(
         early_sc = np.outer(early_s, padded_tc[first]).astype(padded_tc.dtype)
         late_sc = np.outer(late_s, padded_tc[first]).astype(padded_tc.dtype)
         filter_rows(sections, first, step, n_times, early_sc, late_sc, padded_tc)
-
-
-def _native(x_tc: Float[np.ndarray, "time channel"]) -> Float[np.ndarray, "_ channel"]:
-    """Return an array of a type that the kernels take."""
-    if x_tc.dtype in (np.float32, np.float64) and x_tc.dtype.isnative:
-        return x_tc
-    return x_tc.astype(np.float64)
 
 
 def _design_taps(

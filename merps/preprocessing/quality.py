@@ -1,12 +1,15 @@
 """First look at each channel: what is missing, flat, clipped or full of line noise."""
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float, Float64, Shaped
 
 from merps.errors import InputError
 from merps.kernels.scanning import count_clipped, scan_windows
 from merps.recording import Quality
-from merps.shapes import Signal
+from merps.shapes import Signal, native
 
 #: Names of the columns of `measure_quality`.
 MEASURES = ("missing", "flat", "clipped", "line_noise", "peak_to_peak")
@@ -87,18 +90,28 @@ def measure_quality(
     if signal.size == 0:
         raise InputError(f"signal of shape {signal.shape} has no samples")
     n_times = signal.shape[-1]
-    x_tr = signal.T.reshape(n_times, -1)
-    n_rows = x_tr.shape[1]
-    step = n_rows if x_tr.flags.c_contiguous else _BLOCK_ROWS
-    dtype = np.float32 if signal.dtype == np.float32 else np.float64
     tables = []
-    for first in range(0, n_rows, step):
-        block_tr = np.ascontiguousarray(x_tr[:, first : first + step], dtype=dtype)
+    for block_tr in _blocks(signal.T):
         seen = _look_at_windows(block_tr, min(length, n_times), flat_range)
         seen["line_noise"] = _line_noise(block_tr, rate_hz, line_hz)
         tables.append([seen[name] for name in MEASURES])
     values = np.concatenate(tables, axis=1, dtype=np.float32)
     return Quality(MEASURES, values.reshape(-1, *signal.shape[-2::-1]).T)
+
+
+def _blocks(
+    turned: Float[np.ndarray, "time channel *kind"],
+) -> Iterator[Float[np.ndarray, "time row"]]:
+    """Yield rows in time-major memory: all where they lie, or copies of a few."""
+    n_times, *shape = turned.shape
+    n_rows = math.prod(shape)
+    if turned.flags.c_contiguous:
+        yield native(turned.reshape(n_times, n_rows))
+        return
+    for first in range(0, n_rows, _BLOCK_ROWS):
+        rows = np.arange(first, min(first + _BLOCK_ROWS, n_rows))
+        few_tr = turned[:, *np.unravel_index(rows, shape)]
+        yield native(np.ascontiguousarray(few_tr))
 
 
 def _look_at_windows(

@@ -150,7 +150,7 @@ def tddr(
     ------
     InputError
         If the signal has fewer than two samples or samples that are not finite, or if
-        the rate is not positive.
+        the rate or the number of threads is not positive.
 
     References
     ----------
@@ -160,6 +160,8 @@ def tddr(
     """
     if not rate_hz > 0:
         raise InputError(f"rate_hz must be positive, got {rate_hz:g}")
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, got {jobs}")
     if signal.size == 0 or signal.shape[-1] < 2:
         raise InputError(
             f"signal of shape {signal.shape} has no steps; take a longer one"
