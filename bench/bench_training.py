@@ -112,7 +112,7 @@ def stepper(net) -> Callable:
         loss = torch.nn.functional.mse_loss(net(windows), targets)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 
