@@ -1,3 +1,5 @@
+import signal
+
 import broken
 import numpy as np
 import pytest
@@ -5,6 +7,14 @@ import pytest
 import merps  # lazy: a test pays for what it uses
 
 VIDEO_S = (9, 10, 11)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _as_on_a_terminal():
+    """Listen to Ctrl-C, which jobs in the background of a shell do not."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
 
 
 @pytest.fixture

@@ -14,14 +14,6 @@ from merps.errors import DataError, InputError, SpaceError
 JOBS = [1, 2, 3]
 
 
-@pytest.fixture(autouse=True)
-def _as_on_a_terminal():
-    """Listen to Ctrl-C, which jobs in the background of a shell do not."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, former)
-
-
 def interrupt_self():
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
