@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from merps.errors import InputError
+from merps.engine import require_jobs
 
 Value = TypeVar("Value")
 
@@ -39,8 +39,7 @@ def map_tiles(
     InputError
         If `jobs` is not positive.
     """
-    if jobs < 1:
-        raise InputError(f"jobs must be at least 1, got {jobs}")
+    require_jobs(jobs)
     tiles = [
         slice(first, min(first + tile_rows, n_rows))
         for first in range(0, n_rows, tile_rows)

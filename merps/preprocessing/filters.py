@@ -52,14 +52,7 @@ def band_pass(
     chosen = design_band_pass(
         rate_hz=rate_hz, low_hz=low_hz, high_hz=high_hz, order=order, pad_s=pad_s
     )
-    return filter_pieces(
-        [signal],
-        rate_hz=rate_hz,
-        to_hz=rate_hz,
-        keep_hz=None,
-        filters=[chosen],
-        dtype=signal.dtype,
-    )
+    return _filter_whole(signal, chosen, rate_hz)
 
 
 def design_band_pass(
@@ -146,14 +139,7 @@ def notch(
     chosen = design_notch(
         rate_hz=rate_hz, line_hz=line_hz, width_hz=width_hz, pad_s=pad_s
     )
-    return filter_pieces(
-        [signal],
-        rate_hz=rate_hz,
-        to_hz=rate_hz,
-        keep_hz=None,
-        filters=[chosen],
-        dtype=signal.dtype,
-    )
+    return _filter_whole(signal, chosen, rate_hz)
 
 
 def design_notch(
@@ -242,6 +228,20 @@ def resample(
         to_hz=to_hz,
         keep_hz=keep_hz,
         filters=(),
+        dtype=signal.dtype,
+    )
+
+
+def _filter_whole(
+    signal: Float[np.ndarray, "*row time"], chosen: ZeroPhaseFilter, rate_hz: float
+) -> Float[np.ndarray, "*row time"]:
+    """Run one filter over a signal at its own rate."""
+    return filter_pieces(
+        [signal],
+        rate_hz=rate_hz,
+        to_hz=rate_hz,
+        keep_hz=None,
+        filters=[chosen],
         dtype=signal.dtype,
     )
 
