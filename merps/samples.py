@@ -1,11 +1,12 @@
 """One row per labeled second: who, which stimulus, when, measured and rated how."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from merps.errors import InputError
 from merps.shapes import Features, Rows, SampleTargets
@@ -13,6 +14,42 @@ from merps.shapes import Features, Rows, SampleTargets
 _ID = re.compile(
     r"(?P<person>[A-Za-z0-9_-]{1,64})_(?P<stimulus>V[0-9]{2})_T(?P<second>[0-9]{3})"
 )
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """What holds an array for each of many rows, and hands out those asked for."""
+
+    def gather(self, rows: Rows) -> Float[np.ndarray, "row ..."]:
+        """Return the arrays of some rows, in the order given.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (row,)
+            Row numbers.
+
+        Returns
+        -------
+        ndarray of float, shape (row, ...)
+            One array a row.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Arrays of samples that are too large for columns, such as windows of a signal.
+
+    Parameters
+    ----------
+    source : Gathers
+        Where the arrays are; shared by all samples that were taken from one table.
+    rows : ndarray of int64, shape (sample,)
+        Which row of `source` belongs to each sample; -1 where there is none.
+    """
+
+    source: Gathers = field(repr=False)
+    rows: Int[np.ndarray, " sample"] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -31,6 +68,8 @@ class Samples:
         One name per column.
     targets : ndarray of float64, shape (sample, 2), optional
         Valence and arousal on the scale 1..255; absent for people to predict.
+    blocks : mapping of str to Block
+        Arrays by what they are, such as ``eeg_windows``; one row for each sample.
 
     Raises
     ------
@@ -44,10 +83,11 @@ class Samples:
     features: Features = field(repr=False)
     feature_names: tuple[str, ...] = field(repr=False)
     targets: SampleTargets | None = field(default=None, repr=False)
+    blocks: Mapping[str, Block] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(self.people), len(self.stimuli), len(self.seconds)}
-        lengths.add(len(self.features))
+        lengths |= {len(self.features), *(len(b.rows) for b in self.blocks.values())}
         if self.targets is not None:
             lengths.add(len(self.targets))
         if len(lengths) != 1:
@@ -81,6 +121,10 @@ class Samples:
             seconds=self.seconds[rows],
             features=self.features[rows],
             targets=None if self.targets is None else self.targets[rows],
+            blocks={
+                name: replace(block, rows=block.rows[rows])
+                for name, block in self.blocks.items()
+            },
         )
 
     def with_targets(self, targets: SampleTargets) -> "Samples":
@@ -97,6 +141,29 @@ class Samples:
             A new table.
         """
         return replace(self, targets=targets)
+
+    def require_block(self, name: str) -> Block:
+        """Return the arrays of one name, or say which there are.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``eeg_windows``.
+
+        Returns
+        -------
+        Block
+            One row for each sample.
+
+        Raises
+        ------
+        InputError
+            If these samples have none of that name.
+        """
+        if name not in self.blocks:
+            known = ", ".join(self.blocks) or "none"
+            raise InputError(f"these samples have no {name}, only {known}")
+        return self.blocks[name]
 
     def require_targets(self) -> SampleTargets:
         """Return the targets, or say that there are none.

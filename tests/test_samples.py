@@ -7,6 +7,7 @@ from tables import make_samples, shuffled
 
 from merps.errors import InputError
 from merps.samples import (
+    Block,
     Samples,
     format_sample_id,
     natural_order,
@@ -181,3 +182,36 @@ def test_ids_make_samples_and_back():
     assert len(samples_of_ids([])) == 0
     with pytest.raises(InputError, match="V1_T0"):
         samples_of_ids(["predict1_V1_T0"])
+
+
+class StoredRows:
+    """An array as the source of a block."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def gather(self, rows):
+        return self.values[rows]
+
+
+def test_blocks_follow_their_samples():
+    source = StoredRows(np.arange(12.0).reshape(6, 2))
+    block = Block(source, np.array([5, -1, 0, 2]))
+    taken = table(4, blocks={"eeg": block}).take(np.array([3, 0, 1]))
+    block = taken.require_block("eeg")
+    assert block.source is source
+    np.testing.assert_array_equal(block.rows, [2, 5, -1])
+    np.testing.assert_array_equal(source.gather(block.rows[:2]), [[4, 5], [10, 11]])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_block_needs_a_row_for_each_sample():
+    block = Block(StoredRows(np.ones((4, 2))), np.arange(3))
+    with pytest.raises(InputError, match="differ in length"):
+        table(4, blocks={"eeg": block})
+
+
+def test_an_absent_block_is_told_by_name():
+    block = Block(StoredRows(np.ones((4, 2))), np.arange(4))
+    with pytest.raises(InputError, match="no fnirs, only eeg"):
+        table(4, blocks={"eeg": block}).require_block("fnirs")
