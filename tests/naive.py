@@ -180,6 +180,11 @@ def scan_windows(x_tc, length):
     return np.array(low, dtype=float), np.array(high, dtype=float), np.array(missing)
 
 
+def subtract_first(x_tc):
+    pairs = [list(zip(x_c, x_tc[0], strict=True)) for x_c in x_tc]
+    return np.array([[value - first for value, first in row] for row in pairs])
+
+
 def count_clipped(x_tc):
     known = [sum(v == v for v in x_t) for x_t in x_tc.T]
     return [n and round(clipped_share(x_tc[:, c]) * n) for c, n in enumerate(known)]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.kernels.scanning import count_clipped, scan_windows
+from merps.kernels.scanning import count_clipped, scan_windows, subtract_first
 from merps.preprocessing.quality import MEASURES, measure_quality
 
 pytestmark = pytest.mark.loops
@@ -37,6 +37,9 @@ def test_kernels_equal_naive(n_times, length, p_missing, levels, dtype, seed):
     extremes = low_wc, high_wc, 3, low_wc.min(axis=0), high_wc.max(axis=0)
     count_clipped(x_tc, length, *extremes, count_c)
     np.testing.assert_array_equal(count_c, naive.count_clipped(x_tc))
+    rest_tc = np.empty(x_tc.shape, dtype=np.float32)
+    subtract_first(x_tc, rest_tc)
+    np.testing.assert_array_equal(rest_tc, naive.subtract_first(x_tc))
 
 
 def table(signal, **changes):

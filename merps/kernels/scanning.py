@@ -32,6 +32,15 @@ def scan_windows(x_tc, length, out_low_wc, out_high_wc, out_missing_wc):
                     out_missing_wc[w, c] += x_tc[s, c] != x_tc[s, c]
 
 
+@kernel("f8[:, ::1], f4[:, ::1]", "f4[:, ::1], f4[:, ::1]")
+def subtract_first(x_tc, out_tc):
+    """Write in float32 how each row differs from the first one."""
+    n_times, n_channels = x_tc.shape
+    for t in range(n_times):
+        for c in range(n_channels):
+            out_tc[t, c] = x_tc[t, c] - x_tc[0, c]
+
+
 @kernel(
     "f8[:, ::1], i8, f8[:, ::1], f8[:, ::1], i8, f8[::1], f8[::1], i8[::1]",
     "f4[:, ::1], i8, f8[:, ::1], f8[:, ::1], i8, f8[::1], f8[::1], i8[::1]",

@@ -51,13 +51,9 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
     if trial.eeg is not None:
         eeg, eeg_rest, quality["eeg"] = clean(trial.eeg, trial.baseline.eeg, config.eeg)
     if trial.fnirs is not None:
-        rows = _rows_of(trial.fnirs, config.fnirs.kinds)
-        fnirs, fnirs_rest, table = clean(
+        fnirs, fnirs_rest, quality["fnirs"] = clean(
             trial.fnirs, trial.baseline.fnirs, config.fnirs
         )
-        fnirs = _pick(fnirs, rows)
-        fnirs_rest = None if fnirs_rest is None else _pick(fnirs_rest, rows)
-        quality["fnirs"] = replace(table, values=table.values[rows])
     for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
         if rest is not None:
             notes.append(f"the rest before the {name} does not run into it")
@@ -81,6 +77,12 @@ def _clean(
 ) -> tuple[Recording, Recording | None, Quality]:
     """Filter one modality; return it, rest that does not run into it, and quality."""
     rate_hz = recording.rate_hz
+    is_joined = rest is not None and joins(
+        rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
+    )
+    if isinstance(section, FnirsConfig):
+        recording = _pick(recording, section.kinds)
+        rest = None if rest is None else _pick(rest, section.kinds)
     quality = measure_quality(
         recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
     )
@@ -88,7 +90,7 @@ def _clean(
     if rest is None:
         return _filter([recording], section, precision, [missing]), None, quality
     rest_missing = np.isnan(rest.signal).mean(axis=-1)
-    if joins(rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()):
+    if is_joined:
         pieces, shares = [rest, recording], [rest_missing, missing]
         return _filter(pieces, section, precision, shares), None, quality
     return (
@@ -174,22 +176,18 @@ def _missing_at(
     return count[..., stops] > count[..., starts]
 
 
-def _rows_of(recording: Recording, kinds: Sequence[str]) -> list[int]:
-    """Return where some kinds of a recording lie."""
+def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
+    """Keep some kinds of a recording, time-major in memory as MATLAB has it."""
     absent = [kind for kind in kinds if kind not in recording.kinds]
     if absent:
         raise InputError(
             f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
             f"{', '.join(recording.kinds)}"
         )
-    return [recording.kinds.index(kind) for kind in kinds]
-
-
-def _pick(recording: Recording, rows: Sequence[int]) -> Recording:
-    """Keep some kinds of a recording."""
+    rows = [recording.kinds.index(kind) for kind in kinds]
     return replace(
         recording,
-        signal=recording.signal[rows],
+        signal=recording.signal.T.take(rows, axis=-1).T,
         kinds=tuple(recording.kinds[row] for row in rows),
         quantity=tuple(recording.quantity[row] for row in rows),
         unit=tuple(recording.unit[row] for row in rows),

@@ -17,7 +17,7 @@ from merps.shapes import native
 #: which bounds temporary memory.
 _BLOCK_ROWS = 16
 #: Samples of all rows that are turned at once, from time-major to C order.
-_BLOCK_TIMES = 64
+_BLOCK_TIMES = 256
 #: Pass-band and stop-band of a change of rate, in parts of the lower Nyquist frequency.
 _PASS_BAND, _STOP_BAND = 0.8, 1.0
 

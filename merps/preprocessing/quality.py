@@ -1,13 +1,14 @@
 """First look at each channel: what is missing, flat, clipped or full of line noise."""
 
+import functools
 import math
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Float, Float32, Float64, Shaped
 
 from merps.errors import InputError
-from merps.kernels.scanning import count_clipped, scan_windows
+from merps.kernels.scanning import count_clipped, scan_windows, subtract_first
 from merps.recording import Quality
 from merps.shapes import Signal, native
 
@@ -148,9 +149,33 @@ def _line_noise(
     """Return the power at the line frequency over the power beside it."""
     n_times, n_rows = x_tr.shape
     length = round(_SEGMENT_S * rate_hz)
-    near_hz, far_hz = _NEIGHBORS_HZ
+    far_hz = _NEIGHBORS_HZ[1]
     if not far_hz < line_hz < rate_hz / 2 - far_hz or n_times < length:
         return np.full(n_rows, np.nan)
+    waves_ft, n_at_line = _waves(length, rate_hz, line_hz)
+    power_pfr = np.zeros((2, len(waves_ft) // 2, n_rows))  # of cosines and of sines
+    rest_tr = np.empty((length, n_rows), dtype=np.float32)
+    n_segments = min(_SEGMENTS, n_times // length)
+    for start in np.arange(n_segments) * (n_times - length) // max(n_segments - 1, 1):
+        # From the first sample on: exact zeros where the signal is constant, and no
+        # offset that float32 would have to carry.
+        subtract_first(x_tr[start : start + length], rest_tr)
+        waves_now_fr = (waves_ft @ rest_tr).astype(np.float64)
+        waves_now_fr[np.isnan(waves_now_fr)] = 0
+        power_pfr += waves_now_fr.reshape(power_pfr.shape) ** 2
+    line_r, beside_r = np.split(power_pfr.sum(axis=0), [n_at_line])
+    return _share(line_r.mean(axis=0), beside_r.mean(axis=0))
+
+
+@functools.lru_cache(maxsize=4)
+def _waves(
+    length: int, rate_hz: float, line_hz: float
+) -> tuple[Float32[np.ndarray, "wave time"], int]:
+    """Return Hann-windowed cosines, then sines, and how many of each are at the line.
+
+    Those beside the line follow.
+    """
+    near_hz, far_hz = _NEIGHBORS_HZ
     distance_f = np.abs(np.fft.rfftfreq(length, 1 / rate_hz) - line_hz)
     at_line = np.flatnonzero(distance_f <= _LINE_HZ)
     beside = np.flatnonzero((distance_f >= near_hz) & (distance_f <= far_hz))
@@ -159,19 +184,7 @@ def _line_noise(
     waves_ft = np.hanning(length) * turn_t[turns_ft]
     waves_ft -= waves_ft.mean(axis=1, keepdims=True)  # takes the signal's mean out
     waves_ft = np.concatenate([waves_ft.real, waves_ft.imag], dtype=np.float32)
-    power_pfr = np.zeros((2, len(waves_ft) // 2, n_rows))  # of cosines and of sines
-    rest_tr = np.empty((length, n_rows), dtype=np.float32)
-    n_segments = min(_SEGMENTS, n_times // length)
-    for start in np.arange(n_segments) * (n_times - length) // max(n_segments - 1, 1):
-        segment_tr = x_tr[start : start + length]
-        # From the first sample on: exact zeros where the signal is constant, and no
-        # offset that float32 would have to carry.
-        np.subtract(segment_tr, segment_tr[0], out=rest_tr, casting="same_kind")
-        waves_now_fr = (waves_ft @ rest_tr).astype(np.float64)
-        waves_now_fr[np.isnan(waves_now_fr)] = 0
-        power_pfr += waves_now_fr.reshape(power_pfr.shape) ** 2
-    line_r, beside_r = np.split(power_pfr.sum(axis=0), [len(at_line)])
-    return _share(line_r.mean(axis=0), beside_r.mean(axis=0))
+    return waves_ft, len(at_line)
 
 
 def _share(

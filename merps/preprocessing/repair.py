@@ -99,7 +99,7 @@ def joins(
         return False
     near = (before[..., -n_steps - 1 :], after[..., : n_steps + 1])
     steps = np.concatenate([np.diff(side) for side in near], axis=-1)
-    steps = np.abs(steps).reshape(-1, steps.shape[-1])
+    steps = np.abs(steps, order="C").reshape(-1, steps.shape[-1])
     jumps = np.abs(after[..., 0] - before[..., -1]).ravel()
     present = ~(np.isnan(jumps) | np.isnan(steps).all(axis=1))
     typical = _medians(steps[present])
