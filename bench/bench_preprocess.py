@@ -253,7 +253,7 @@ def merps_stages(data: str, n_threads: int) -> dict[str, float]:
     """Read and filter all people, as `merps preprocess` does before it stores."""
     from merps.config import Config
     from merps.datasets.mer_ps import open_dataset
-    from merps.pipeline.trials import preprocess_trial
+    from merps.pipeline.trials import preprocess_plan
 
     config = Config().preprocess
     dataset = open_dataset(data)
@@ -262,7 +262,7 @@ def merps_stages(data: str, n_threads: int) -> dict[str, float]:
         with dataset.open_person(person) as opened:
 
             def trial(plan):
-                done = [preprocess_trial(item, config) for item in opened.read(plan)]
+                done = preprocess_plan(opened, plan, config)
                 opened.release(plan)
                 return done
 

@@ -426,7 +426,9 @@ def test_broken_folders_cost_what_is_broken(noise, tmp_path, name, monkeypatch):
     from merps.pipeline import preprocess
 
     # Reading is what fails here; filters take most of the time.
-    monkeypatch.setattr(preprocess, "preprocess_trial", lambda trial, _: trial)
+    monkeypatch.setattr(
+        preprocess, "preprocess_plan", lambda opened, plan, _: opened.read(plan)
+    )
     data = broken.break_copy(noise, tmp_path / "folder", name)
     result = merps("preprocess", data, "--out", tmp_path / "store", "--json")
     lines = result.stderr.splitlines()

@@ -13,11 +13,14 @@ from scipy.io import loadmat
 from scipy.signal import butter, iirnotch, sosfiltfilt, tf2sos
 
 from merps.config import PreprocessConfig, load_config
+from merps.datasets.mer_ps import open_dataset
 from merps.errors import DataError, InputError, SpaceError
 from merps.pipeline import preprocess_dataset, preprocess_trial
+from merps.pipeline.trials import preprocess_plan
 from merps.preprocessing.filters import resample
 from merps.recording import Baseline, Recording, Trial
 from merps.store import Store
+from merps.store.layout import build_image
 from merps.windows import WindowGrid, gather_windows
 
 FNIRS_HZ = 1000 / 21
@@ -217,6 +220,29 @@ def test_infinite_samples_are_refused(rng):
     x_ct[1, 77] = np.inf
     with pytest.raises(InputError, match="signal has infinite samples"):
         preprocess_trial(Trial("p", "V01", eeg=eeg(x_ct)), PreprocessConfig())
+
+
+def test_a_trial_to_be_mended_is_what_the_reader_makes_of_it(copy):
+    def spoil(arrays):
+        arrays["video_1"][3, -9:] = np.inf
+        arrays["video_1"][4, 9], arrays["video_1"][4, 11] = -np.inf, np.nan
+        arrays["video_2"][:] = np.nan
+        arrays["video_3"][:, :50], arrays["video_3"][7] = np.nan, np.nan
+
+    broken.edit_mat(broken.file_of(copy, "EEG_videos"), spoil)
+    config, made = PreprocessConfig(), []
+    for bring in (
+        lambda opened, plan: [preprocess_trial(t, config) for t in opened.read(plan)],
+        lambda opened, plan: preprocess_plan(opened, plan, config),
+    ):
+        with open_dataset(copy).open_person("test_2") as opened:
+            trials = [trial for plan in opened.plans for trial in bring(opened, plan)]
+            (failure,) = opened.silent()
+        assert failure.stimulus == "V02"
+        assert trials[1].eeg is None
+        assert "10 infinite samples of eeg are missing" in trials[0].notes
+        made.append(b"".join(map(bytes, build_image(trials).pieces())))
+    assert made[0] == made[1]
 
 
 def test_a_number_of_jobs_that_cannot_be_leaves_no_store(noise, tmp_path):

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -105,6 +105,31 @@ class OpenPerson:
             Parts that cannot be read, and then the trial, unless no signal is left.
             A part without any finite sample is left out; see `silent`.
         """
+        return self._read(plan, unseen=())
+
+    def view(self, plan: TrialPlan) -> list[Trial | TrialFailure]:
+        """Show one trial without a look at the samples of its EEG.
+
+        For callers that look at each of them anyway, and `read` the trial where they
+        find infinite ones, or none that is finite.
+
+        Parameters
+        ----------
+        plan : TrialPlan
+            One of `plans`.
+
+        Returns
+        -------
+        list of Trial or TrialFailure
+            As from `read`, but infinite samples of the EEG are still there, and so is
+            an EEG without any finite sample.
+        """
+        return self._read(plan, unseen=("eeg",))
+
+    def _read(
+        self, plan: TrialPlan, *, unseen: Sequence[Part]
+    ) -> list[Trial | TrialFailure]:
+        """Read one trial; some of its parts as they are."""
         items: list[Trial | TrialFailure] = []
         notes = list(plan.notes)
         lengths = {"eeg": plan.alignment.n_eeg, "fnirs": plan.alignment.n_fnirs}
@@ -115,8 +140,12 @@ class OpenPerson:
             except MerpsError as error:
                 items.append(TrialFailure(plan.person, plan.stimulus, str(error)))
                 continue
+            signal = signal[..., : lengths.get(part)]
+            if part in unseen:
+                signals[part] = signal
+                continue
             mask = self._mask if part.startswith("fnirs") else None
-            signal, n_infinite = _mark_missing(signal[..., : lengths.get(part)], mask)
+            signal, n_infinite = _mark_missing(signal, mask)
             if n_infinite:
                 notes.append(f"{n_infinite} infinite samples of {part} are missing")
             if signal is None:

@@ -22,7 +22,7 @@ from merps.engine import (
     worker_threads,
 )
 from merps.errors import DataError
-from merps.pipeline.trials import preprocess_trial
+from merps.pipeline.trials import preprocess_plan
 from merps.predictions import name_some
 from merps.recording import Trial
 from merps.store import (
@@ -237,11 +237,7 @@ def _preprocess_person(
 
         def bring(plan: TrialPlan) -> list[Trial | TrialFailure]:
             """Read and preprocess one trial; what was read is let go of."""
-            items = opened.read(plan)
-            done = [
-                preprocess_trial(item, config) if isinstance(item, Trial) else item
-                for item in items
-            ]
+            done = preprocess_plan(opened, plan, config)
             opened.release(plan)
             logger.info("%s %s preprocessed", person, plan.stimulus)
             return done

@@ -5,9 +5,11 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 from merps.config import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
+from merps.datasets.person import OpenPerson
+from merps.datasets.survey import TrialFailure, TrialPlan
 from merps.errors import InputError
 from merps.preprocessing.chain import filter_pieces
 from merps.preprocessing.filters import design_band_pass, design_notch
@@ -18,6 +20,61 @@ from merps.recording import Baseline, Quality, Recording, Trial
 #: Up to where resampling must keep a signal for the filter that follows, in parts of
 #: that filter's upper edge: beyond, what is left of aliases is filtered away.
 _SKIRT = 1.1
+
+
+def preprocess_plan(
+    opened: OpenPerson, plan: TrialPlan, config: PreprocessConfig
+) -> list[Trial | TrialFailure]:
+    """Read one trial and preprocess it.
+
+    Filters look at every sample, so that the reader need not: only where they meet
+    infinite samples, or an EEG without finite ones, it is asked to mend the trial.
+
+    Parameters
+    ----------
+    opened : OpenPerson
+        Who has the trial.
+    plan : TrialPlan
+        One of its plans.
+    config : PreprocessConfig
+        Options.
+
+    Returns
+    -------
+    list of Trial or TrialFailure
+        Parts that cannot be read, and then the trial, as from `preprocess_trial`.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit the recordings.
+    """
+
+    def finish(items: list[Trial | TrialFailure]) -> list[Trial | TrialFailure]:
+        return [
+            preprocess_trial(item, config) if isinstance(item, Trial) else item
+            for item in items
+        ]
+
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):
+            done = finish(opened.view(plan))
+    except InputError:
+        return finish(opened.read(plan))
+    if any(isinstance(item, Trial) and _is_silent(item) for item in done):
+        return finish(opened.read(plan))
+    return done
+
+
+def _is_silent(trial: Trial) -> bool:
+    """Tell that a trial has an EEG, and not one sample of it."""
+    table = trial.quality.get("eeg")
+    return table is not None and bool((_missing_shares(table) == 1).all())
+
+
+def _missing_shares(table: Quality) -> Float32[np.ndarray, "*kind channel"]:
+    """Return the share of missing samples of each row."""
+    return table.values[..., table.measures.index("missing")]
 
 
 def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
@@ -86,7 +143,7 @@ def _clean(
     quality = measure_quality(
         recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
     )
-    missing = quality.values[..., quality.measures.index("missing")]
+    missing = _missing_shares(quality)
     if rest is None:
         return _filter([recording], section, precision, [missing]), None, quality
     rest_missing = np.isnan(rest.signal).mean(axis=-1)
