@@ -73,10 +73,10 @@ def test_a_later_process_loads_the_code_without_numba(cache, tmp_path):
         import sys, time
         import numpy as np
         from merps.kernels.filtering import filter_rows
-        x_tc = np.ones((4, 2))
+        x_tgc = np.ones((4, 1, 2))
         sections = np.array([[1.0, 2.0, 1.0, 1.0, -0.5, 0.25]])
-        filter_rows(sections, 0, 1, 4, np.zeros((1, 2)), np.zeros((1, 2)), x_tc)
-        print(x_tc[:, 0].tolist(), "numba" in sys.modules)
+        filter_rows(sections, 0, 1, 4, 0, *np.zeros((2, 1, 2)), x_tgc)
+        print(x_tgc[:, 0, 0].tolist(), "numba" in sys.modules)
     """
     results = []
     for _ in range(2):

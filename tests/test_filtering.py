@@ -19,12 +19,14 @@ def test_filter_rows_equals_naive(rng, dtype, error, n_channels, first, step, co
     x_tc = rng.normal(size=(40, n_channels))
     x_tc[20, 0] = np.nan
     expected = naive.filter_rows(sections, first, step, count, early, late, x_tc)
-    sections, early, late, x_tc = (
-        array.astype(dtype) for array in (sections, early, late, x_tc)
+    x_tgc = np.stack([np.ones_like(x_tc), x_tc, np.ones_like(x_tc)], axis=1)
+    sections, early, late, x_tgc = (
+        array.astype(dtype) for array in (sections, early, late, x_tgc)
     )
-    filter_rows(sections, first, step, count, early, late, x_tc)
-    for actual, wanted in zip((early, late, x_tc), expected, strict=True):
+    filter_rows(sections, first, step, count, 1, early, late, x_tgc)
+    for actual, wanted in zip((early, late, x_tgc[:, 1]), expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=error, atol=error)
+    assert (x_tgc[:, ::2] == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -6,7 +6,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from merps.errors import InputError
-from merps.features.tiles import _find_libraries, map_tiles
+from merps.features.tiles import Scratch, _find_libraries, map_tiles
 
 SECONDS = 20
 
@@ -28,6 +28,17 @@ def two_threads():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(limits.restore_original_limits).result()
     _find_libraries.cache_clear()
+
+
+def test_scratch_is_used_again_by_its_thread_alone():
+    scratch = Scratch()
+    large = scratch.take("a", (4, 3), np.float64)
+    assert np.shares_memory(scratch.take("a", (2, 3), np.float64), large)
+    assert not np.shares_memory(scratch.take("b", (2, 3), np.float64), large)
+    assert scratch.take("a", (5, 3), np.float64).shape == (5, 3)
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(scratch.take, "a", (5, 3), np.float64).result()
+    assert not np.shares_memory(scratch.take("a", (5, 3), np.float64), theirs)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -1,5 +1,7 @@
 """Frequency bands of a whole signal, filtered in time-major memory."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from jaxtyping import Float, Float64
 
@@ -59,38 +61,71 @@ def turn_signal(
     return out_tc
 
 
-def filter_band(
+def filter_bands(
     signal_tc: Float[np.ndarray, "time channel"],
-    band: ZeroPhaseFilter,
+    bands: Sequence[ZeroPhaseFilter],
     *,
     rate_hz: float,
-) -> Float[np.ndarray, "time channel"]:
-    """Filter a signal in time-major memory forward and backward.
+    jobs: int,
+) -> Iterator[Float[np.ndarray, "time channel"]]:
+    """Filter a signal in time-major memory forward and backward, band by band.
 
     Computed in float32 for a signal of float32, but for bands so slow that their poles
-    ask for float64.
+    ask for float64. As many bands as there are threads are held in memory at a time.
 
     Parameters
     ----------
     signal_tc : ndarray of float32 or float64, shape (time, channel)
         As `turn_signal` returns it.
-    band : ZeroPhaseFilter
-        As `design_band_pass` returns it.
+    bands : sequence of ZeroPhaseFilter
+        As `design_band_pass` returns them.
     rate_hz : float
         Sampling rate in hertz.
+    jobs : int
+        Number of threads; the result does not depend on it.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray, shape (time, channel)
-        Unit and dtype of `signal_tc`.
+        Unit and dtype of `signal_tc`; good until the next one is asked for.
     """
+    # Used again by later bands: fresh memory costs as much as a pass of the filter.
+    n_pad = max((round(band.pad_s * rate_hz) for band in bands), default=0)
+    shape = (min(jobs, len(bands)), len(signal_tc) + 2 * n_pad, signal_tc.shape[1])
+    memory_btc = np.empty(shape, dtype=signal_tc.dtype)
+    for first in range(0, len(bands), jobs):
+        together = bands[first : first + jobs]
+        yield from _filter_together(signal_tc, together, rate_hz, jobs, memory_btc)
+
+
+def _filter_together(
+    signal_tc: Float[np.ndarray, "time channel"],
+    bands: Sequence[ZeroPhaseFilter],
+    rate_hz: float,
+    jobs: int,
+    memory_btc: Float[np.ndarray, "_ _ channel"],
+) -> list[Float[np.ndarray, "time channel"]]:
+    """Filter some bands; threads beyond their number share the channels."""
     n_times, n_channels = signal_tc.shape
-    n_pad = min(round(band.pad_s * rate_hz), n_times - 1)
-    dtype = signal_tc.dtype if _is_fine(band.sections) else np.dtype(np.float64)
-    padded_tc = np.empty((n_pad + n_times + n_pad, n_channels), dtype=dtype)
-    padded_tc[n_pad : n_pad + n_times] = signal_tc
-    filter_both_ways(band.sections, padded_tc, n_pad)
-    return padded_tc[n_pad : n_pad + n_times].astype(signal_tc.dtype, copy=False)
+    pads = [min(round(band.pad_s * rate_hz), n_times - 1) for band in bands]
+    padded = [
+        memory_tc[: n_times + 2 * n_pad]
+        if _is_fine(band.sections)
+        else np.empty((n_times + 2 * n_pad, n_channels))
+        for band, n_pad, memory_tc in zip(bands, pads, memory_btc, strict=False)
+    ]
+    inner = [x_tc[n : n + n_times] for x_tc, n in zip(padded, pads, strict=True)]
+    parts = max(p for p in range(1, jobs // len(bands) + 1) if n_channels % p == 0)
+
+    def filter_part(task: slice) -> None:
+        b, part = divmod(task.start, parts)
+        own = slice(part * n_channels // parts, (part + 1) * n_channels // parts)
+        inner[b][:, own] = signal_tc[:, own]
+        sections = bands[b].sections
+        filter_both_ways(sections, padded[b], pads[b], part=part, parts=parts)
+
+    map_tiles(filter_part, len(bands) * parts, tile_rows=1, jobs=jobs)
+    return [x_tc.astype(signal_tc.dtype, copy=False) for x_tc in inner]
 
 
 def _is_fine(sections: Float64[np.ndarray, "section 6"]) -> bool:

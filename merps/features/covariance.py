@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from merps.errors import InputError
-from merps.features.bands import filter_band, turn_signal
+from merps.features.bands import filter_bands, turn_signal
 from merps.features.moments import Order, WindowMoments, sum_stack, sum_windows
-from merps.features.tiles import map_tiles
+from merps.features.tiles import Scratch, map_tiles
 from merps.preprocessing.filters import design_band_pass
 from merps.shapes import native
 
@@ -57,8 +57,10 @@ def covariances(
     windows = native(windows)
     out = np.empty((n_windows, n_channels, n_channels), dtype=windows.dtype)
 
+    scratch = Scratch()
+
     def estimate(tile: slice) -> None:
-        moments = sum_stack(windows[tile], order=_highest(estimator))
+        moments = sum_stack(windows[tile], order=_highest(estimator), scratch=scratch)
         _finish(moments, n_times, estimator, out[tile])
 
     map_tiles(estimate, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
@@ -156,7 +158,8 @@ def filter_bank_covariances(
     Returns
     -------
     ndarray, shape (window, band, channel, channel)
-        Unit of `signal` squared, and its dtype; bands in the order of `bands`.
+        Unit of `signal` squared, and its dtype; bands in the order of `bands`, the
+        matrices of each together in memory.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def filter_bank_covariances(
     """
     _require_known(estimator)
     signal, n_channels = native(signal), len(signal)
-    shape = (len(starts), len(bands), n_channels, n_channels)
+    shape = (len(bands), len(starts), n_channels, n_channels)
     out = np.empty(shape, dtype=signal.dtype)
     options = {"rate_hz": rate_hz, "order": order, "pad_s": pad_s}
     filters = [
@@ -174,20 +177,10 @@ def filter_bank_covariances(
         for low_hz, high_hz in bands.values()
     ]
     signal_tc = turn_signal(signal, jobs=jobs)
-    for group in range(0, len(filters), jobs):  # no more copies than threads
-
-        def filter_one(tile: slice, group: int = group) -> Float[np.ndarray, "t c"]:
-            band = filters[group + tile.start]
-            return filter_band(signal_tc, band, rate_hz=rate_hz)
-
-        n_bands = min(jobs, len(filters) - group)
-        for b, x_tc in enumerate(
-            map_tiles(filter_one, n_bands, tile_rows=1, jobs=jobs)
-        ):
-            _fill_windows(
-                x_tc.T, starts, length_samples, estimator, jobs, out[:, group + b]
-            )
-    return out
+    filtered = filter_bands(signal_tc, filters, rate_hz=rate_hz, jobs=jobs)
+    for x_tc, out_wcc in zip(filtered, out, strict=True):
+        _fill_windows(x_tc.T, starts, length_samples, estimator, jobs, out_wcc)
+    return out.swapaxes(0, 1)
 
 
 def shrink_oas(
@@ -292,11 +285,10 @@ def _fill_windows(
         signal = np.pad(signal, ((0, 0), (before, after)), mode="symmetric")
     order = np.argsort(starts, kind="stable")
     sorted_starts = starts[order] + before
+    options = {"length": length, "order": _highest(estimator), "scratch": Scratch()}
 
     def estimate(tile: slice) -> None:
-        moments = sum_windows(
-            signal, sorted_starts[tile], length=length, order=_highest(estimator)
-        )
+        moments = sum_windows(signal, sorted_starts[tile], **options)
         _finish(moments, length, estimator, out_wcc[tile])
 
     map_tiles(estimate, len(starts), tile_rows=_TILE_WINDOWS, jobs=jobs)

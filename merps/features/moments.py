@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from merps.errors import InputError
+from merps.features.tiles import Scratch
 from merps.kernels.moments import add_scatter
 
 #: The highest power of samples that is summed.
@@ -47,7 +48,10 @@ class _Pieces(NamedTuple):
 
 
 def sum_stack(
-    windows: Float[np.ndarray, "window channel time"], *, order: Order
+    windows: Float[np.ndarray, "window channel time"],
+    *,
+    order: Order,
+    scratch: Scratch,
 ) -> WindowMoments:
     """Sum windows that were cut already.
 
@@ -57,6 +61,8 @@ def sum_stack(
         NaN marks samples that are missing.
     order : {2, 4}
         Highest power that is summed.
+    scratch : Scratch
+        Memory that holds `scatter` until it is used again.
 
     Returns
     -------
@@ -69,11 +75,11 @@ def sum_stack(
         If a sample is infinite.
     """
     n_windows, n_channels, n_times = windows.shape
-    pieces = _no_pieces(n_windows, n_channels, windows.dtype)
-    _sum_blocks(windows, order, pieces)
+    pieces = _new_pieces(n_windows, n_channels, windows.dtype, scratch)
+    _sum_blocks(windows, order, scratch, pieces)
     first = np.arange(n_windows)
     lengths = np.full(n_windows, n_times)
-    return _join(pieces, lengths, first, first + 1, order)
+    return _join(pieces, lengths, first, first + 1, order, scratch)
 
 
 def sum_windows(
@@ -82,6 +88,7 @@ def sum_windows(
     *,
     length: int,
     order: Order,
+    scratch: Scratch,
 ) -> WindowMoments:
     """Sum windows of a signal, which is cut wherever one of them begins or ends.
 
@@ -95,6 +102,8 @@ def sum_windows(
         Number of samples in a window.
     order : {2, 4}
         Highest power that is summed.
+    scratch : Scratch
+        Memory that holds `scatter` until it is used again.
 
     Returns
     -------
@@ -109,7 +118,7 @@ def sum_windows(
     edges = np.unique(np.concatenate([starts, starts + length]))
     first, stop = np.searchsorted(edges, [starts, starts + length])
     n_channels, n_pieces = len(signal), len(edges) - 1
-    pieces = _no_pieces(n_pieces, n_channels, signal.dtype)
+    pieces = _new_pieces(n_pieces, n_channels, signal.dtype, scratch)
     opened = np.bincount(first, minlength=n_pieces)
     closed = np.bincount(stop, minlength=n_pieces)[:n_pieces]
     lengths = np.where(np.cumsum(opened - closed) > 0, np.diff(edges), 0)
@@ -120,31 +129,43 @@ def sum_windows(
             x_ct = signal[:, edges[a] : edges[b]]
             x_cbt = x_ct.reshape(n_channels, b - a, lengths[a])
             part = _Pieces(*(values[a:b] for values in pieces))
-            _sum_blocks(x_cbt.swapaxes(0, 1), order, part)
-    return _join(pieces, lengths, first, stop, order)
+            _sum_blocks(x_cbt.swapaxes(0, 1), order, scratch, part)
+    return _join(pieces, lengths, first, stop, order, scratch)
 
 
-def _no_pieces(n_pieces: int, n_channels: int, dtype: np.dtype) -> _Pieces:
-    """Return sums over nothing."""
+def _new_pieces(
+    n_pieces: int, n_channels: int, dtype: np.dtype, scratch: Scratch
+) -> _Pieces:
+    """Return room for the sums of pieces."""
     return _Pieces(
-        np.zeros((n_pieces, n_channels)),
-        np.zeros((n_pieces, n_channels, n_channels), dtype=dtype),
-        np.zeros((n_pieces, n_channels)),
-        np.zeros(n_pieces),
+        np.empty((n_pieces, n_channels)),
+        scratch.take("pieces", (n_pieces, n_channels, n_channels), dtype),
+        np.empty((n_pieces, n_channels)),
+        np.empty(n_pieces),
     )
 
 
 def _sum_blocks(
-    x_bct: Float[np.ndarray, "piece channel time"], order: Order, out: _Pieces
+    x_bct: Float[np.ndarray, "piece channel time"],
+    order: Order,
+    scratch: Scratch,
+    out: _Pieces,
 ) -> None:
     """Sum the samples of pieces of one length about their means."""
-    average_t = np.full(x_bct.shape[2], 1 / x_bct.shape[2], dtype=x_bct.dtype)
+    n_chunk, n_channels, n_times = len(x_bct[:_CHUNK_PIECES]), *x_bct.shape[1:]
+    average_t = np.full(n_times, 1 / n_times, dtype=x_bct.dtype)
+    if x_bct.strides[1] < x_bct.strides[2]:  # in the order of the signal
+        shape = (n_chunk, n_times, n_channels)
+        room_bct = scratch.take("centered", shape, x_bct.dtype).swapaxes(1, 2)
+    else:
+        room_bct = scratch.take("centered", (n_chunk, *x_bct.shape[1:]), x_bct.dtype)
     for a in range(0, len(x_bct), _CHUNK_PIECES):
         chunk = slice(a, a + _CHUNK_PIECES)
         mean_bc = x_bct[chunk] @ average_t
         if np.isinf(mean_bc).any():
             raise InputError("signal has infinite samples; mark them as NaN")
-        z_bct = x_bct[chunk] - mean_bc[..., None]
+        z_bct = room_bct[: len(mean_bc)]
+        np.subtract(x_bct[chunk], mean_bc[..., None], out=z_bct)
         np.matmul(z_bct, z_bct.swapaxes(1, 2), out=out.scatter_bcc[chunk])
         # What rounding left of the mean, which matters where an offset is large.
         np.add(mean_bc, z_bct @ average_t, out=out.mean_bc[chunk], dtype=np.float64)
@@ -160,6 +181,7 @@ def _join(
     first: Int[np.ndarray, " window"],
     stop: Int[np.ndarray, " window"],
     order: Order,
+    scratch: Scratch,
 ) -> WindowMoments:
     """Add up the moments of windows from those of their pieces."""
     dtype = pieces.scatter_bcc.dtype
@@ -173,7 +195,7 @@ def _join(
     mean_wc = (weight_wp[:, None] @ mean_wpc)[:, 0] / weight_wp.sum(1, keepdims=True)
     shift_wpc = mean_wpc - mean_wc[:, None]
 
-    scatter_wcc = np.empty((n_windows, n_channels, n_channels), dtype=dtype)
+    scatter_wcc = scratch.take("windows", (n_windows, n_channels, n_channels), dtype)
     norm_wc = np.empty((n_windows, n_channels))
     spread_wpc = (np.sqrt(weight_wp)[..., None] * shift_wpc).astype(dtype)
     add_scatter(pieces.scatter_bcc, first, stop, spread_wpc, scatter_wcc, norm_wc)

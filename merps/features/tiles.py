@@ -1,10 +1,13 @@
 """Runs array work in threads over fixed tiles, so that their number changes no bit."""
 
 import functools
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+import numpy as np
 
 from merps.engine import require_jobs
 
@@ -53,6 +56,37 @@ def map_tiles(
             n_threads, initializer=_limit, initargs=("openmp",)
         ) as pool:
             return list(pool.map(function, tiles))
+
+
+class Scratch(threading.local):
+    """Memory that a thread uses again: fresh one costs as much as the sums in it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def take(
+        self, name: str, shape: tuple[int, ...], dtype: type | np.dtype
+    ) -> np.ndarray:
+        """Return an array with any content; one of the same name loses its own.
+
+        Parameters
+        ----------
+        name : str
+            What the array is for.
+        shape : tuple of int
+            Its shape.
+        dtype : dtype
+            Its type, always the same for a name.
+
+        Returns
+        -------
+        ndarray
+            C-contiguous.
+        """
+        size = math.prod(shape)
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, dtype)
+        return self._kept[name][:size].reshape(shape)
 
 
 class _OneThread:

@@ -4,23 +4,41 @@ from merps.kernels.compiler import kernel
 
 
 @kernel(
-    "f8[:, ::1], i8, i8, i8, f8[:, ::1], f8[:, ::1], f8[:, ::1]",
-    "f4[:, ::1], i8, i8, i8, f4[:, ::1], f4[:, ::1], f4[:, ::1]",
+    "f8[:, ::1], i8, i8, i8, i8, f8[:, ::1], f8[:, ::1], f8[:, :, ::1]",
+    "f4[:, ::1], i8, i8, i8, i8, f4[:, ::1], f4[:, ::1], f4[:, :, ::1]",
 )
-def filter_rows(sections_s6, first, step, count, out_early_sc, out_late_sc, out_tc):
-    """Run second-order sections over `count` rows from `first` on, in place."""
-    n_sections, n_channels = sections_s6.shape[0], out_tc.shape[1]
-    for n in range(count):
+def filter_rows(
+    sections_s6, first, step, count, group, out_early_sc, out_late_sc, out_tgc
+):
+    """Run sections over `count` rows of a group from `first` on, in place."""
+    n_sections, n_channels = sections_s6.shape[0], out_tgc.shape[2]
+    for n in range(0, count, 2):
+        # Two rows at a time: fewer passes over the delays, which are two arrays, or
+        # the loop is not vectorized.
         t = first + n * step
+        after = t + step
         for s in range(n_sections):
             b0, b1, b2 = sections_s6[s, 0], sections_s6[s, 1], sections_s6[s, 2]
             a1, a2 = sections_s6[s, 4], sections_s6[s, 5]
-            for c in range(n_channels):  # two arrays of delays, or it is not vectorized
-                x = out_tc[t, c]
-                y = b0 * x + out_early_sc[s, c]
-                out_early_sc[s, c] = b1 * x - a1 * y + out_late_sc[s, c]
-                out_late_sc[s, c] = b2 * x - a2 * y
-                out_tc[t, c] = y
+            if n + 1 < count:
+                for c in range(n_channels):
+                    x = out_tgc[t, group, c]
+                    y = b0 * x + out_early_sc[s, c]
+                    early = b1 * x - a1 * y + out_late_sc[s, c]
+                    late = b2 * x - a2 * y
+                    out_tgc[t, group, c] = y
+                    x = out_tgc[after, group, c]
+                    y = b0 * x + early
+                    out_early_sc[s, c] = b1 * x - a1 * y + late
+                    out_late_sc[s, c] = b2 * x - a2 * y
+                    out_tgc[after, group, c] = y
+            else:
+                for c in range(n_channels):
+                    x = out_tgc[t, group, c]
+                    y = b0 * x + out_early_sc[s, c]
+                    out_early_sc[s, c] = b1 * x - a1 * y + out_late_sc[s, c]
+                    out_late_sc[s, c] = b2 * x - a2 * y
+                    out_tgc[t, group, c] = y
 
 
 @kernel(

@@ -117,6 +117,9 @@ def filter_both_ways(
     sections: Float64[np.ndarray, "section 6"],
     padded_tc: Float[np.ndarray, "time channel"],
     n_pad: int,
+    *,
+    part: int = 0,
+    parts: int = 1,
 ) -> None:
     """Run sections forward and backward over time-major memory, in place.
 
@@ -129,17 +132,22 @@ def filter_both_ways(
         filled with its odd reflection; filtered in its own precision.
     n_pad : int
         Length of the reflection, less than that of the signal.
+    part, parts : int, optional
+        Which of so many equal parts of the channels to filter.
     """
     n_times = len(padded_tc)
+    padded_tgc = padded_tc.reshape(n_times, parts, -1)
+    x_tc = padded_tgc[:, part]
     for edge, sign in ((n_pad, 1), (n_times - n_pad - 1, -1)):
         away = np.arange(1, n_pad + 1) * sign
-        padded_tc[edge - away] = 2 * padded_tc[edge] - padded_tc[edge + away]
+        x_tc[edge - away] = 2 * x_tc[edge] - x_tc[edge + away]
     early_s, late_s = steady_state(sections).T
-    sections = sections.astype(padded_tc.dtype)
+    sections = sections.astype(x_tc.dtype)
     for first, step in ((0, 1), (n_times - 1, -1)):
-        early_sc = np.outer(early_s, padded_tc[first]).astype(padded_tc.dtype)
-        late_sc = np.outer(late_s, padded_tc[first]).astype(padded_tc.dtype)
-        filter_rows(sections, first, step, n_times, early_sc, late_sc, padded_tc)
+        early_sc = np.outer(early_s, x_tc[first]).astype(x_tc.dtype)
+        late_sc = np.outer(late_s, x_tc[first]).astype(x_tc.dtype)
+        rows = (first, step, n_times)
+        filter_rows(sections, *rows, part, early_sc, late_sc, padded_tgc)
 
 
 def _design_taps(
