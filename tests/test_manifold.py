@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from merps.errors import InputError
-from merps.features import logarithm
+from merps.features import logarithm, tiles
 from merps.features.manifold import (
     from_tangent,
     log_euclidean_distance,
@@ -190,7 +190,8 @@ def test_polynomial_is_the_logarithm_on_its_interval(rng, low, high):
     matrices = ((vectors * values) @ vectors.swapaxes(1, 2)).astype(np.float32)
     expected = (vectors * np.log(values)) @ vectors.swapaxes(1, 2)
     polynomial = logarithm.fit_log_polynomial(low=low, high=high)
-    actual = logarithm.apply_log_polynomial(polynomial, matrices)
+    scratch = tiles.Scratch()
+    actual = logarithm.apply_log_polynomial(polynomial, matrices, scratch=scratch)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
     assert logarithm.fit_log_polynomial(low=1e-8, high=1.0) is None
 

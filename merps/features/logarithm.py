@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Float64
 
 from merps.errors import InputError
 from merps.features.matrices import combine, log_determinants, matrix_inverse_sqrt
+from merps.features.tiles import Scratch
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def prepare_whitened_log(
     Returns
     -------
     callable
-        Takes a slice of windows and returns their logarithms, float32 if fast.
+        Takes a slice of windows and returns their logarithms, float32 if fast; good
+        until the same thread calls it again.
 
     Raises
     ------
@@ -58,12 +60,15 @@ def prepare_whitened_log(
         If the reference is not positive definite.
     """
     white_cc = matrix_inverse_sqrt(reference)
+    scratch = Scratch()
 
     def whiten(rows: slice | np.ndarray) -> Float64[np.ndarray, "window c c"]:
-        x_wcc = matrices[rows].astype(np.float64)
-        return white_cc @ (x_wcc.reshape(-1, len(white_cc)) @ white_cc).reshape(
-            x_wcc.shape
-        )
+        x_wcc = matrices[rows]
+        white_wcc, half_wcc = scratch.take("white", (2, *x_wcc.shape), np.float64)
+        white_wcc[...] = x_wcc
+        flat_rc, half_rc = (a.reshape(-1, a.shape[-1]) for a in (white_wcc, half_wcc))
+        np.matmul(flat_rc, white_cc, out=half_rc)
+        return np.matmul(white_cc, half_wcc, out=white_wcc)
 
     if method == "exact":
         return lambda rows: _log_by_eigenvalues(whiten(rows))
@@ -85,9 +90,10 @@ def prepare_whitened_log(
         white_wcc = whiten(rows)
         if polynomial is None:
             return _log_by_eigenvalues(white_wcc).astype(np.float32)
-        unit_wcc = (white_wcc * unit_w[rows, None, None]).astype(np.float32)
+        unit_wcc = scratch.take("unit", white_wcc.shape, np.float32)
+        np.multiply(white_wcc, unit_w[rows, None, None], out=unit_wcc)
         with np.errstate(over="ignore", invalid="ignore"):
-            log_wcc = apply_log_polynomial(polynomial, unit_wcc)
+            log_wcc = apply_log_polynomial(polynomial, unit_wcc, scratch=scratch)
             error_w = np.trace(log_wcc, axis1=1, axis2=2)
         log_wcc[:, diagonal, diagonal] += level_w[rows, None].astype(np.float32)
         wrong_w = ~(np.abs(error_w) <= _TRACE_ERROR * error)
@@ -186,7 +192,10 @@ def fit_log_polynomial(
 
 
 def apply_log_polynomial(
-    polynomial: LogPolynomial, matrices: Float32[np.ndarray, "window channel channel"]
+    polynomial: LogPolynomial,
+    matrices: Float32[np.ndarray, "window channel channel"],
+    *,
+    scratch: Scratch,
 ) -> Float32[np.ndarray, "window channel channel"]:
     """Evaluate the polynomial by the scheme of Paterson and Stockmeyer.
 
@@ -196,6 +205,8 @@ def apply_log_polynomial(
         Its interval should hold all eigenvalues: beyond it the result is nonsense.
     matrices : ndarray of float32, shape (window, channel, channel)
         Symmetric.
+    scratch : Scratch
+        Memory that holds the result until it is used again.
 
     Returns
     -------
@@ -212,27 +223,27 @@ def apply_log_polynomial(
     n_channels = matrices.shape[1]
     diagonal = np.arange(n_channels)
     # First to last power are the Chebyshev polynomials T[1] to T[n_terms].
-    power_twcc = np.empty((n_terms, *matrices.shape), dtype=np.float32)
+    power_twcc = scratch.take("power", (n_terms, *matrices.shape), np.float32)
     x_wcc = np.multiply(matrices, np.float32(2 / (high - low)), out=power_twcc[0])
     x_wcc[:, diagonal, diagonal] -= np.float32((high + low) / (high - low))
+    double_wcc = scratch.take("double", matrices.shape, np.float32)
+    np.multiply(x_wcc, 2, out=double_wcc)
     for t in range(1, n_terms):
-        np.matmul(x_wcc, power_twcc[t - 1], out=power_twcc[t])
-        power_twcc[t] *= 2
+        np.matmul(double_wcc, power_twcc[t - 1], out=power_twcc[t])
         if t == 1:
             power_twcc[t][:, diagonal, diagonal] -= 1
         else:
             power_twcc[t] -= power_twcc[t - 2]
     flat_tx = power_twcc[:-1].reshape(n_terms - 1, matrices.size)
-    block_bwcc = (coefficients_bt[:, 1:] @ flat_tx).reshape(n_blocks, *matrices.shape)
+    block_bwcc = scratch.take("block", (n_blocks, *matrices.shape), np.float32)
+    np.matmul(coefficients_bt[:, 1:], flat_tx, out=block_bwcc.reshape(n_blocks, -1))
     block_bwcc[:, :, diagonal, diagonal] += coefficients_bt[:, 0, None, None]
     # Clenshaw's rule, with matrices for coefficients.
-    step_wcc = power_twcc[-1]
-    work_wcc = x_wcc
+    step_wcc, work_wcc = power_twcc[-1], x_wcc
+    np.multiply(step_wcc, 2, out=double_wcc)
     for b in range(n_blocks - 2, -1, -1):
-        np.matmul(step_wcc, block_bwcc[b + 1], out=work_wcc)
-        if b:
-            work_wcc *= 2
-        block_bwcc[b] += work_wcc
+        factor_wcc = double_wcc if b else step_wcc
+        block_bwcc[b] += np.matmul(factor_wcc, block_bwcc[b + 1], out=work_wcc)
         if b + 2 < n_blocks:
             block_bwcc[b] -= block_bwcc[b + 2]
     return block_bwcc[0]
