@@ -220,3 +220,13 @@ def test_sliding_band_power_takes_other_types(rng):
     expected = sliding_band_power(x_ct, **options)
     swapped = sliding_band_power(x_ct.astype(">f4"), **options)
     np.testing.assert_allclose(swapped, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("function", [band_power, differential_entropy])
+@pytest.mark.parametrize("dtype", [">f8", ">f4", np.float16])
+def test_other_types_become_float64(rng, function, dtype):
+    x_wct = rng.normal(size=(2, 3, 400)).astype(dtype)
+    options = {"rate_hz": 200, "bands": BANDS}
+    actual = function(x_wct, **options)
+    np.testing.assert_array_equal(actual, function(x_wct.astype(np.float64), **options))
+    assert actual.dtype == np.float64

@@ -121,6 +121,9 @@ def test_other_types_become_float64(rng, dtype):
     described = sliding_hjorth(x_ct, **steps)
     np.testing.assert_array_equal(described, sliding_hjorth(same_ct, **steps))
     assert described.dtype == np.float64
+    described = hjorth(x_ct[None])
+    np.testing.assert_array_equal(described, hjorth(same_ct[None]))
+    assert described.dtype == np.float64
     mean_ct = average_samples(x_ct, factor=7)
     np.testing.assert_array_equal(mean_ct, average_samples(same_ct, factor=7))
 

@@ -40,8 +40,9 @@ def band_power(
     Returns
     -------
     ndarray of float, shape (window, channel, band)
-        Unit of `windows` squared, and their dtype; bands in the order of `bands`; NaN
-        where a channel of a window has a missing sample.
+        Unit of `windows` squared; computed in float32 where that is their dtype, else
+        in float64; bands in the order of `bands`; NaN where a channel of a window has
+        a missing sample.
 
     Raises
     ------
@@ -50,6 +51,7 @@ def band_power(
         narrow to hold a frequency of the window, or if windows have less than two
         samples.
     """
+    windows = native(windows)
     n_windows, n_channels, n_times = windows.shape
     if n_times < 2:
         raise InputError(
@@ -229,7 +231,8 @@ def differential_entropy(
     classification, IEEE/EMBS NER 2013.
     """
     log_power_wcb = log_band_power(windows, rate_hz=rate_hz, bands=bands)
-    return 0.5 * (np.log(2 * np.pi * np.e) + log_power_wcb).astype(windows.dtype)
+    entropy_wcb = 0.5 * (np.log(2 * np.pi * np.e) + log_power_wcb)
+    return entropy_wcb.astype(log_power_wcb.dtype)
 
 
 def _bins(

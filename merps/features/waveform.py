@@ -35,8 +35,9 @@ def hjorth(
     ndarray of float, shape (window, channel, 3)
         In the order of `HJORTH`: activity, in the unit of `windows` squared; mobility,
         per sample; complexity, without unit. Population variance, in float64, returned
-        in the dtype of `windows`; NaN where a window has a missing sample, and where a
-        signal that does not change leaves mobility or complexity undefined.
+        in float32 where that is the dtype of `windows`; NaN where a window has a
+        missing sample, and where a signal that does not change leaves mobility or
+        complexity undefined.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def hjorth(
     B. Hjorth, EEG analysis based on time domain properties, Electroencephalography and
     Clinical Neurophysiology 29, 1970.
     """
-    n_times = windows.shape[-1]
+    windows, n_times = native(windows), windows.shape[-1]
     if n_times < 3:
         raise InputError(f"bends need windows of three samples, got {n_times}")
     described = np.empty((*windows.shape[:-1], len(HJORTH)), dtype=windows.dtype)
