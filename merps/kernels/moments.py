@@ -1,5 +1,7 @@
 """Sums of second moments over windows that share their pieces."""
 
+import numpy as np
+
 from merps.kernels.compiler import kernel
 
 
@@ -24,5 +26,5 @@ def add_scatter(scatter_bcc, first, stop, shift_wpc, out_scatter_wcc, out_norm_w
                 for j in range(n_channels):
                     out_scatter_wcc[w, i, j] += shift * shift_wpc[w, p, j]
             for j in range(n_channels):
-                value = 1.0 * out_scatter_wcc[w, i, j]  # in float64
+                value = np.float64(out_scatter_wcc[w, i, j])
                 out_norm_wc[w, j] += value * value
