@@ -89,7 +89,7 @@ def braindecode_net():
 
 def merged_net(net):
     """Merge the convolutions of a net."""
-    from merps.models.convolutional import merge_convolutions
+    from merps.models.merging import merge_convolutions
 
     return merge_convolutions(net)
 

@@ -1,283 +1,258 @@
-"""Merged convolutions against braindecode's own."""
+import os
+import pickle
+from dataclasses import replace
 
-import copy
-import warnings
-
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from safetensors.numpy import save_file
+from windowed import EEG, TINY, make_windowed, unlabeled, with_block
 
-from merps.errors import InputError
-from merps.models.convolutional import MeanPool, MergedConvolution, merge_convolutions
+from merps.errors import DataError, InputError
+from merps.models.convolutional import ConvolutionalRegressor
+from merps.samples import Block
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of wfdb about pandas, both imported on the way
-    from braindecode.models import Deep4Net, SCCNet, ShallowFBCSPNet
-    from braindecode.modules import CombinedConv
-
-SMALL = {
-    "n_filters_time": 7,
-    "filter_time_length": 9,
-    "n_filters_spat": 5,
-    "pool_time_length": 20,
-    "pool_time_stride": 8,
+JOINED = {
+    "net_options": TINY,
+    "fnirs_net": "ShallowFBCSPNet",
+    "fnirs_options": {**TINY, "filter_time_length": 3, "pool_time_length": 4},
+    "embedding": 3,
 }
+KINDS = {
+    "one": {"net_options": TINY},
+    "sequence": {"net_options": TINY, "sequence_s": 4, "embedding": 3},
+    "joined": JOINED,
+    "joined sequence": {**JOINED, "sequence_s": 3, "alignment": "none"},
+    "whitened": {**JOINED, "alignment": "whiten"},
+    "fnirs": {"net": None, **{k: v for k, v in JOINED.items() if "fnirs" in k}},
+    "graph": {"net": "GraphCrossAttention", "net_options": {"width": 8, "heads": 2}},
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def shallow(*, n_chans=6, n_times=101, **options):
-    """Return a small net; 101 samples are a prime number of them."""
-    torch.manual_seed(1)
-    net = ShallowFBCSPNet(
-        n_chans=n_chans, n_times=n_times, n_outputs=2, **SMALL | options
-    )
-    for name, parameter in net.named_parameters():
-        if name.endswith("bias"):  # braindecode starts them at zero
-            nn.init.normal_(parameter)
-    return net
-
-
-def windows_for(net, n_windows=8, **options):
-    generator = torch.Generator().manual_seed(2)
-    shape = (n_windows, net.n_chans, net.n_times)
-    return torch.randn(shape, generator=generator, **options)
-
-
-def outputs_and_gradients(net, windows):
-    """Return what a net answers and how its parameters and the windows move that."""
-    windows = windows.detach().requires_grad_()
-    torch.manual_seed(3)  # dropout
-    outputs = net(windows)
-    slopes = torch.linspace(-1, 2, outputs.numel(), dtype=outputs.dtype)
-    tensors = dict(net.named_parameters(), windows=windows)
-    total = (outputs * slopes.reshape(outputs.shape)).sum()
-    gradients = torch.autograd.grad(total, list(tensors.values()))
-    return outputs.detach(), dict(zip(tensors, gradients, strict=True))
-
-
-def assert_same(net, merged, windows, *, rtol=1e-4, atol=1e-5):
-    """Compare outputs and gradients, each gradient on the scale of its largest."""
-    outputs, gradients = outputs_and_gradients(net, windows)
-    merged_outputs, merged_gradients = outputs_and_gradients(merged, windows)
-    torch.testing.assert_close(merged_outputs, outputs, rtol=0, atol=atol)
-    assert merged_gradients.keys() == gradients.keys()
-    # Batch normalization takes a constant away again: that gradient is only rounding.
-    constant = "conv_time_spat.conv_time.bias"
-    scales = {name: float(g.abs().max()) for name, g in gradients.items()}
-    if net.training and hasattr(net, "bnorm"):
-        scales[constant] = max(scales.values())
-    for name, expected in gradients.items():
-        assert expected.abs().max() > 0
-        torch.testing.assert_close(
-            merged_gradients[name], expected, rtol=0, atol=rtol * scales[name]
-        )
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"batch_norm": False},
-        {"pool_mode": "max"},
-        {"final_conv_length": 3},
-        {"conv_nonlin": torch.tanh},
-        {"n_times": 100},
-        {"filter_time_length": 1},
-    ],
-    ids=str,
-)
-def test_outputs_and_gradients_are_those_of_braindecode(options, training):
-    net = shallow(**options).train(training)
-    assert_same(net, merge_convolutions(net), windows_for(net))
-
-
-@pytest.mark.parametrize(("bias_time", "bias_spat"), [(1, 1), (1, 0), (0, 1), (0, 0)])
-@pytest.mark.parametrize(("n_chans", "n_filters"), [(1, 3), (4, 1)])
-def test_it_is_one_convolution_after_the_other(
-    n_chans, n_filters, bias_time, bias_spat
-):
-    torch.manual_seed(1)
-    both = CombinedConv(n_chans, 2, n_filters, 5, bool(bias_time), bool(bias_spat))
-    windows = torch.randn(3, n_chans, 31, 1)
-    expected = both.conv_spat(both.conv_time(windows.permute(0, 3, 2, 1)))
-    actual = MergedConvolution(both)(windows)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
-
-
-def test_the_net_as_published_agrees():
-    torch.manual_seed(0)
-    net = ShallowFBCSPNet(n_chans=64, n_outputs=2, n_times=800)
-    assert_same(net, merge_convolutions(net), windows_for(net, 4))
-
-
-def test_deep4net_agrees():
-    torch.manual_seed(0)
-    net = Deep4Net(n_chans=3, n_outputs=2, n_times=500)
-    merged = merge_convolutions(net)
-    assert isinstance(merged.conv_time_spat, MergedConvolution)
-    assert_same(net, merged, windows_for(net, 3))
-
-
-def test_double_precision_agrees_to_rounding():
-    net = shallow().double()
-    windows = windows_for(net, dtype=torch.float64)
-    assert_same(net, merge_convolutions(net), windows, rtol=1e-11, atol=1e-12)
-
-
-def test_one_window_and_a_view_that_is_not_contiguous():
-    net = shallow().eval()
-    merged = merge_convolutions(net)
-    windows = windows_for(net, 2).mT.contiguous().mT
-    torch.testing.assert_close(merged(windows), net(windows), rtol=0, atol=1e-5)
-    torch.testing.assert_close(merged(windows[:1]), net(windows[:1]), rtol=0, atol=1e-5)
-
-
-def test_a_large_offset_costs_no_more_than_in_braindecode():
-    net = shallow(batch_norm=False)
-    windows = (windows_for(net) + 1e4)[..., None]
-    exact = copy.deepcopy(net).double()
-    expected = exact.conv_time_spat(exact.dimshuffle(windows.double()))
-
-    def error(filtered):
-        return float((filtered - expected).detach().abs().max())
-
-    theirs = error(net.conv_time_spat(net.dimshuffle(windows)))
-    assert 0 < error(merge_convolutions(net).conv_time_spat(windows)) <= 2 * theirs
-
-
-def test_a_missing_sample_reaches_its_own_window_only():
-    net = shallow().eval()
-    windows = windows_for(net, 3)
-    windows[1, 2, 50] = torch.nan
-    for answer in (net(windows), merge_convolutions(net)(windows)):
-        assert answer.isnan().all(dim=1).tolist() == [False, True, False]
-        assert answer[[0, 2]].isfinite().all()
-
-
-def test_parameters_and_buffers_are_the_same_tensors():
-    net = shallow()
-    merged = merge_convolutions(net)
-    theirs, ours = (n.state_dict(keep_vars=True) for n in (net, merged))
-    assert list(ours) == list(theirs)
-    assert all(ours[name] is theirs[name] for name in theirs)
-    assert type(merged) is type(net)
-
-
-def test_steps_of_the_merged_net_train_both_as_braindecode_would():
-    net, alone = shallow(), shallow()
-    merged = merge_convolutions(net)
-    windows = windows_for(net)
-    for owner, stepped in ((net, merged), (alone, alone)):
-        for step in range(3):
-            torch.manual_seed(step)
-            owner.zero_grad()
-            stepped(windows).square().mean().backward()
-            with torch.no_grad():
-                for parameter in owner.parameters():
-                    parameter -= 1e-3 * parameter.grad
-    for name, expected in alone.state_dict().items():
-        torch.testing.assert_close(net.state_dict()[name], expected)
-    assert net.bnorm.num_batches_tracked == 3
-    torch.testing.assert_close(
-        merged.eval()(windows), alone.eval()(windows), rtol=0, atol=1e-5
+def make(kind="one", **options):
+    return ConvolutionalRegressor(
+        **{"epochs": 2, "batch_size": 16, "threads": 1, **KINDS[kind], **options}
     )
 
 
-@pytest.mark.parametrize("from_merged", [True, False])
-def test_states_are_exchanged_both_ways(from_merged):
-    giver, taker = shallow(), shallow()
-    with torch.no_grad():
-        for parameter in taker.parameters():
-            parameter.zero_()
-    taker.train(False)
-    if from_merged:
-        giver = merge_convolutions(giver)
+@every_kind
+def test_the_same_rows_in_any_order_give_the_same_answers(rng, kind):
+    samples = make_windowed(rng, effect=1.0)
+    order = rng.permutation(len(samples))
+    model = make(kind).fit(samples)
+    predicted = model.predict(unlabeled(samples))
+    other = make(kind).fit(samples.take(order))
+    np.testing.assert_array_equal(other.predict(samples.take(order)), predicted[order])
+    assert all((other.weights_[k] == v).all() for k, v in model.weights_.items())
+    assert np.ptp(predicted, axis=0).min() > 0
+    assert model.history_.shape == (2, 2)
+    assert np.isfinite(model.history_).all()
+
+
+def test_settings_of_torch_come_back(rng):
+    state, n_threads = torch.get_rng_state(), torch.get_num_threads()
+    make(threads=n_threads + 1).fit(make_windowed(rng))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == n_threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("effect", [1.0, 0.0])
+@pytest.mark.parametrize("kind", ["joined", "graph"])
+def test_a_planted_effect_is_found_in_new_people_and_noise_is_not(rng, kind, effect):
+    samples = make_windowed(rng, n_people=8, lengths=(30, 25), effect=effect)
+    is_test = np.isin(samples.people, ["test_2", "test_7"])
+    model = make(kind, epochs=15, patience=15, learning_rate=5e-3)
+    model.fit(samples.take(np.flatnonzero(~is_test)))
+    test = samples.take(np.flatnonzero(is_test))
+    predicted = model.predict(unlabeled(test))
+    found = [np.corrcoef(predicted[:, k], test.targets[:, k])[0, 1] for k in range(2)]
+    if effect:
+        assert min(found) > 0.5
     else:
-        taker = merge_convolutions(taker)
-    giver.train(False)
-    taker.load_state_dict(giver.state_dict())
-    windows = windows_for(giver)
-    torch.testing.assert_close(taker(windows), giver(windows), rtol=0, atol=1e-5)
+        assert max(map(abs, found)) < 0.3
 
 
-def test_a_deep_copy_is_independent():
-    net = shallow()
-    merged = merge_convolutions(net)
-    twin = copy.deepcopy(merged)
-    with torch.no_grad():
-        twin.conv_time_spat.conv_time.weight.zero_()
-    assert merged.conv_time_spat.conv_time.weight.abs().min() > 0
-    assert merged.conv_time_spat.conv_time.weight is net.conv_time_spat.conv_time.weight
+def test_labels_of_others_do_not_matter_and_gains_of_a_person_neither(rng):
+    samples = make_windowed(rng, effect=1.0, fnirs=False)
+    model = make().fit(samples)
+    predicted = model.predict(unlabeled(samples))
+    np.testing.assert_array_equal(model.predict(samples), predicted)
+    eeg = samples.blocks["eeg_windows"].source.windows.copy()
+    eeg[samples.people == "test_2"] *= np.array([[4], [0.5], [2]], np.float32)
+    scaled = with_block(samples, "eeg_windows", windows=eeg)
+    np.testing.assert_array_equal(model.predict(scaled), predicted)  # powers of two
+    unscaled = make(alignment="none").fit(samples)
+    assert (unscaled.predict(scaled) != unscaled.predict(samples)).any()
 
 
-def test_the_net_that_is_merged_stays_as_it_is():
-    net = shallow().eval()
-    before = repr(net)
-    merged = merge_convolutions(net)
-    assert repr(net) == before
-    assert not merged.training
-    assert isinstance(merged.pool, MeanPool)
-    assert merged.train().conv_time_spat.training
-    assert not net.training
-
-
-def test_half_precision_around_it_is_left_to_the_other_layers():
-    net = shallow().eval()
-    merged = merge_convolutions(net)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        answer = merged(windows_for(net))
-    assert answer.dtype == torch.bfloat16
-    torch.testing.assert_close(
-        answer.float(), net(windows_for(net)), rtol=0.05, atol=0.05
+def test_the_scale_of_training_rows_is_kept(rng):
+    samples = make_windowed(rng, effect=1.0, fnirs=False)
+    model = make(alignment="none").fit(samples)
+    few = np.arange(5)
+    np.testing.assert_allclose(
+        model.predict(samples.take(few)), model.predict(samples)[few], atol=1e-3
     )
 
 
+# Missing windows
+
+
+@pytest.mark.parametrize("kind", ["joined", "joined sequence", "graph"])
+def test_a_missing_modality_leaves_the_other(rng, kind):
+    samples = make_windowed(rng, effect=1.0)
+    gone = {"eeg_windows": [3, 4], "fnirs_windows": [4, 9]}
+    for name, rows in gone.items():
+        kept = samples.blocks[name].rows.copy()
+        kept[rows] = -1
+        samples = with_block(samples, name, rows=kept)
+    model = make(kind).fit(samples)
+    predicted = model.predict(unlabeled(samples))
+    assert np.isfinite(predicted).all()
+    np.testing.assert_array_equal(predicted[4], model.median_)
+    assert (predicted[[3, 9]] != model.median_).all()
+    # A window without a sample is the same as none.
+    for name, rows in gone.items():
+        block = samples.blocks[name]
+        windows = block.source.windows.copy()
+        windows[rows] = np.nan
+        all_rows = np.arange(len(samples))
+        samples = with_block(samples, name, rows=all_rows, windows=windows)
+    np.testing.assert_array_equal(model.predict(samples), predicted)
+    only_eeg = replace(samples, blocks={"eeg_windows": samples.blocks["eeg_windows"]})
+    assert np.isfinite(model.predict(only_eeg)).all()
+
+
+@pytest.mark.parametrize("kind", ["one", "sequence"])
+def test_seconds_without_any_window_are_the_median(rng, kind):
+    samples = make_windowed(rng, fnirs=False)
+    rows = samples.blocks["eeg_windows"].rows.copy()
+    rows[[0, 5, 6]] = -1
+    samples = with_block(samples, "eeg_windows", rows=rows)
+    model = make(kind).fit(samples)
+    predicted = model.predict(samples)
+    np.testing.assert_array_equal(predicted[[0, 5, 6]], np.tile(model.median_, (3, 1)))
+    assert (predicted[1] != model.median_).all()
+    with pytest.raises(InputError, match="no labeled row has a window"):
+        make(kind).fit(with_block(samples, "eeg_windows", rows=np.full(len(rows), -1)))
+
+
+def test_single_missing_samples_and_channels_do_not_spoil_a_window(rng):
+    samples = make_windowed(rng, effect=1.0, fnirs=False)
+    windows = samples.blocks["eeg_windows"].source.windows.copy()
+    windows[rng.random(windows.shape) < 0.05] = np.nan
+    windows[samples.people == "test_1", 2] = np.nan
+    samples = with_block(samples, "eeg_windows", windows=windows)
+    for alignment in ("none", "person", "whiten"):
+        model = make(alignment=alignment).fit(samples)
+        predicted = model.predict(samples)
+        assert np.isfinite(predicted).all()
+        assert (predicted != model.median_).any(axis=1).all()
+
+
+def test_rows_without_labels_are_passed_over(rng):
+    samples = make_windowed(rng, fnirs=False)
+    targets = samples.targets.copy()
+    targets[::3, 1] = np.nan
+    model = make(alignment="none").fit(samples.with_targets(targets))
+    known = samples.take(np.flatnonzero(np.isfinite(targets[:, 1])))
+    np.testing.assert_array_equal(model.median_, np.median(known.targets, axis=0))
+    assert np.isfinite(model.predict(samples)).all()
+    with pytest.raises(InputError, match="no row has labels"):
+        make().fit(samples.with_targets(np.full_like(targets, np.nan)))
+
+
+# What is refused
+
+
+def test_windows_of_another_kind_are_refused(rng):
+    samples = make_windowed(rng, fnirs=False)
+    model = make().fit(samples)
+    block = samples.blocks["eeg_windows"]
+    for change in ({"rate_hz": 100.0}, {"channels": ("Fz", "Pz", "Cz")}):
+        block.source.format = replace(EEG, **change)
+        with pytest.raises(InputError, match=rf"eeg windows have {next(iter(change))}"):
+            model.predict(samples)
+    nameless = type("Nameless", (), {"gather": block.source.gather})()
+    odd = replace(samples, blocks={"eeg_windows": Block(nameless, block.rows)})
+    with pytest.raises(InputError, match="a Nameless does not tell"):
+        make().fit(odd)
+    with pytest.raises(InputError, match="no fnirs_windows, only eeg_windows"):
+        make("joined").fit(samples)
+
+
 @pytest.mark.parametrize(
-    ("net", "told"),
+    ("options", "message"),
     [
-        (
-            SCCNet(n_chans=3, n_outputs=2, n_times=200, sfreq=100),
-            "SCCNet does not start with",
-        ),
-        (nn.Linear(3, 2), "Linear does not start with"),
-        (nn.Sequential(nn.Conv1d(3, 4, 5), nn.ReLU()), "Sequential does not start"),
+        ({"loss": "l2"}, "loss='l2' is none of l1, huber, ccc"),
+        ({"alignment": "all"}, "alignment='all' is none of"),
+        ({"device": "tpu"}, "device='tpu' is none of cpu, cuda, mps"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"held_out": 1.0}, "held_out must lie in"),
+        ({"net": None}, "both absent"),
+        ({"net": "GraphCrossAttention", "fnirs_net": "TCN"}, "takes fNIRS itself"),
+        ({"learning_rate": 1e30}, "training has diverged"),
     ],
-    ids=["SCCNet", "Linear", "Sequential"],
 )
-def test_a_net_that_does_not_fit_is_refused(net, told):
-    with pytest.raises(InputError, match=told) as caught:
-        merge_convolutions(net)
-    assert "ShallowFBCSPNet and Deep4Net; train this net as it is" in str(caught.value)
+def test_wrong_options_are_refused(rng, options, message):
+    with pytest.raises(InputError, match=message):
+        make(**options).fit(make_windowed(rng, fnirs=False))
 
 
-def test_a_merged_net_is_refused():
-    with pytest.raises(InputError, match="of this ShallowFBCSPNet are merged"):
-        merge_convolutions(merge_convolutions(shallow()))
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_named(rng, device):
+    there = {"cuda": torch.cuda, "mps": torch.backends.mps}[device].is_available()
+    if there:
+        pytest.skip("it is there")
+    with pytest.raises(InputError, match=f"device={device} is not there"):
+        make(device=device).fit(make_windowed(rng, fnirs=False))
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 101), (2, 6, 8), (0, 6, 101)])
-def test_windows_that_do_not_fit_are_refused(shape):
-    with pytest.raises(InputError, match="6 channels and at least 9 samples") as caught:
-        merge_convolutions(shallow())(torch.zeros(shape))
-    assert str(shape) in str(caught.value)
+# Pretrained weights
+
+
+def test_training_starts_from_weights_that_fit(rng, tmp_path, caplog):
+    samples = make_windowed(rng, fnirs=False)
+    first = make().fit(samples)
+    path = tmp_path / "weights.safetensors"
+    prefix = "branches.eeg."
+    own = {k.removeprefix(prefix): v for k, v in first.weights_.items() if prefix in k}
+    own["final_layer.conv_classifier.bias"] = np.zeros(5, np.float32)
+    save_file({**own, "other": np.zeros(3)}, path)
+    still = {"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1}
+    with caplog.at_level("INFO"):
+        second = make(pretrained=str(path), **still).fit(samples)
+    assert "2 of" in caplog.text
+    name = "branches.eeg.conv_time_spat.conv_time.weight"
+    np.testing.assert_array_equal(second.weights_[name], first.weights_[name])
+    assert (make(**still).fit(samples).weights_[name] != first.weights_[name]).any()
+    save_file({"other": np.zeros(3)}, path)
+    with pytest.raises(InputError, match="none of its 1 tensors"):
+        make(pretrained=path).fit(samples)
+
+
+class Canary:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
 
 @pytest.mark.parametrize(
-    ("pool", "replaced"),
+    ("name", "error", "message"),
     [
-        (nn.AvgPool2d((4, 1), (2, 1)), True),
-        (nn.AvgPool2d((4, 1), (2, 1), ceil_mode=True), False),
-        (nn.AvgPool2d((4, 1), (2, 1), divisor_override=3), False),
-        (nn.AvgPool2d((4, 1), (2, 1), padding=(1, 0)), False),
-        (nn.MaxPool2d((4, 1), (2, 1)), False),
+        ("weights.pt", InputError, r"read from \.safetensors files only"),
+        ("weights.safetensors", DataError, "expected weights in the safetensors"),
     ],
-    ids=str,
 )
-def test_only_a_plain_mean_over_time_is_replaced(pool, replaced):
-    net = shallow()
-    net.pool = pool
-    net.final_layer = nn.Flatten()
-    merged = merge_convolutions(net.eval())
-    windows = windows_for(net)
-    assert isinstance(merged.pool, MeanPool) == replaced
-    torch.testing.assert_close(merged(windows), net(windows), rtol=0, atol=1e-5)
+def test_pickles_are_not_opened(rng, tmp_path, name, error, message):
+    canary = tmp_path / "canary"
+    data = pickle.dumps(Canary(str(canary)))
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(error, match=message):
+        make(pretrained=tmp_path / name).fit(make_windowed(rng, fnirs=False))
+    assert not canary.exists()
+    pickle.loads(data)  # the canary does sing
+    assert canary.exists()

@@ -1,14 +1,18 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 from sklearn.pipeline import Pipeline
 from tables import make_samples, scrambled
+from windowed import TINY, make_windowed, unlabeled
 
 from merps.errors import DataError, InputError, SpaceError
+from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.persistence import (
     DESCRIPTION,
@@ -226,9 +230,120 @@ def test_every_class_declares_what_it_fits(rng):
         model = kind()
         if isinstance(model, RidgeRegressor):
             model.fit(samples.features, samples.targets)
+        elif isinstance(model, ConvolutionalRegressor):
+            model.set_params(epochs=1, net_options=TINY).fit(make_windowed(rng))
         else:
             model.fit(samples)
         declared = set(kind.__annotations__)
         for base in kind.__mro__:
             declared |= set(getattr(base, "__annotations__", {}))
         assert {key for key in vars(model) if key.endswith("_")} <= declared
+
+
+# Nets
+
+NETS = {
+    "one": {},
+    "none": {"alignment": "none", "sequence_s": 3, "embedding": 2},
+    "joined": {
+        "fnirs_net": "ShallowFBCSPNet",
+        "fnirs_options": {**TINY},
+        "embedding": 2,
+    },
+    "graph": {"net": "GraphCrossAttention", "net_options": {"width": 4, "heads": 2}},
+}
+NETS["joined"]["fnirs_options"] |= {"filter_time_length": 3, "pool_time_length": 4}
+
+
+def fit_net(samples, **options):
+    options = {"net_options": TINY, "epochs": 1, "threads": 1, **options}
+    return ConvolutionalRegressor(**options).fit(samples)
+
+
+@pytest.mark.parametrize("options", NETS.values(), ids=NETS)
+def test_nets_round_trip_exactly(tmp_path, rng, options):
+    samples = make_windowed(rng)
+    model = fit_net(samples, **options)
+    save_model(model, tmp_path / "a", card=CARD)
+    loaded, _ = load_model(tmp_path / "a")
+    np.testing.assert_array_equal(
+        loaded.predict(unlabeled(samples)), model.predict(samples)
+    )
+    assert loaded.get_params() == model.get_params()
+    save_model(loaded, tmp_path / "b", card=CARD)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_nets_predict_the_same_in_a_new_process(tmp_path):
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from windowed import make_windowed\n"
+        "from merps.models.persistence import load_model\n"
+        "assert 'torch' not in sys.modules\n"
+        "model, _ = load_model(Path(sys.argv[1]))\n"
+        "samples = make_windowed(np.random.default_rng(3))\n"
+        "np.save(Path(sys.argv[1]) / 'answer.npy', model.predict(samples))\n"
+    )
+    samples = make_windowed(np.random.default_rng(3))
+    model = fit_net(samples, **NETS["joined"])
+    save_model(model, tmp_path, card=CARD)
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", code, str(tmp_path), here]
+    subprocess.run(command, check=True, timeout=120)
+    answer = np.load(tmp_path / "answer.npy")
+    np.testing.assert_array_equal(answer, model.predict(samples))
+
+
+def test_what_belongs_to_a_machine_is_not_kept(tmp_path, rng):
+    samples = make_windowed(rng, fnirs=False)
+    first = fit_net(samples)
+    weights = {k.removeprefix("branches.eeg."): v for k, v in first.weights_.items()}
+    path = tmp_path / "secret-place.safetensors"
+    path.write_bytes(save(weights))
+    model = fit_net(samples, pretrained=path)
+    save_model(model, tmp_path / "model", card=CARD)
+    path.unlink()
+    loaded, _ = load_model(tmp_path / "model")
+    assert loaded.pretrained is None
+    assert b"secret-place" not in content(tmp_path / "model")[DESCRIPTION]
+    np.testing.assert_array_equal(loaded.predict(samples), model.predict(samples))
+
+
+@pytest.fixture(scope="module")
+def saved_net(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("net")
+    samples = make_windowed(np.random.default_rng(1))
+    save_model(fit_net(samples, **NETS["none"]), folder, card=CARD)
+    return {name: (folder / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)}
+
+
+CONV = "weights_.branches.eeg.conv_time_spat.conv_time.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "tensors", "message"),
+    [
+        (None, lambda t: t.pop(CONV), "only the net have branches.eeg.conv_time"),
+        (None, lambda t: t.update({"weights_.x": t[CONV]}), "only the weights have x"),
+        (None, lambda t: t.update({CONV: t[CONV][:1]}), "wrong type or shape"),
+        (None, lambda t: t.update({CONV: t[CONV].astype("f8")}), "wrong type or shape"),
+        (None, lambda t: t.pop("scalings_.eeg_mean"), "differ in eeg_mean"),
+        (None, lambda t: t.update(extra=np.zeros(2)), "also 'extra'"),
+        (put("model", "parameters", "net", value="EEGMiner"), None, "CC BY-NC"),
+        (put("model", "parameters", "net", value="system"), None, "no net 'system'"),
+        (put("model", "parameters", "net", value=["x"]), None, "as merps writes it"),
+        (put("model", "parameters", "threads", value=0), None, "at least 1"),
+        (put("model", "parameters", "net_options", value={"hook": 1}), None, "hook"),
+        (put("model", "fitted", "eeg_n_times_", value=2), None, "cannot be built"),
+        (put("model", "fitted", "eeg_n_times_", value="2"), None, "wrong type"),
+        (put("model", "fitted", "eeg_channels_", value=[]), None, "as merps writes it"),
+        (put("model", "fitted", "weights_", value={}), None, "unknown attribute"),
+    ],
+)
+def test_wrong_nets_are_refused(tmp_path, saved_net, change, tensors, message):
+    for name, data in saved_net.items():
+        (tmp_path / name).write_bytes(data)
+    rewrite(tmp_path, change, tensors)
+    with pytest.raises(DataError, match=message):
+        load_model(tmp_path)

@@ -1,269 +1,399 @@
-"""Convolutional nets from braindecode, trained several times faster."""
+"""Predictions from the windows of the signals by nets; torch is loaded when used."""
 
-import copy
-import itertools
-import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
-from jaxtyping import Complex, Float
-from torch import nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
+import numpy as np
+from jaxtyping import Float64
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
+from merps.models.alignment import Scaling, pack_scalings, unpack_scalings
+from merps.models.inputs import (
+    BLOCKS,
+    FACTS,
+    JOINT,
+    WindowFacts,
+    check_parameters,
+    choose_held_out,
+    digest_training,
+    measure_scalings,
+    require_same_windows,
+    window_facts,
+)
+from merps.models.rows import encode, in_order, labeled
+from merps.samples import Samples
+from merps.shapes import SampleTargets
 
-_SHUFFLE = "batch C T 1 -> batch 1 T C"
-_FAST_FACTORS = (2, 3, 5)
+_MIDDLE, _HALF_RANGE = 128.0, 127.0
 
 
-class MergedConvolution(nn.Module):
-    """Convolve in time, then over channels, as one product per frequency.
+class ConvolutionalRegressor(BaseEstimator):
+    """Regress valence and arousal on windows of EEG, of fNIRS or of both.
 
-    With temporal weights t and spatial weights s, filter o gives
+    Samples bring windows as blocks: ``eeg_windows`` (channel, time) and
+    ``fnirs_windows`` (kind, channel, time), whose kinds are folded into the channels.
+    Each modality has a net of its own. A single one gives both numbers; otherwise each
+    net gives an embedding, and a head decodes the joined embeddings of one second, or,
+    with `sequence_s` above 1, those of consecutive seconds of a trial by a temporal
+    convolution that looks both ways. Such a head learns from sequences of that length
+    and predicts whole trials.
 
-        y[o, n] = b[o] + sum_c sum_k w[o, c, k] x[c, n + k],
-        w[o, c, k] = sum_i s[o, i, c] t[i, k],
+    Where one modality is missing in a second, a learned vector stands for its embedding
+    (zero if that never happened in training). A second without any window is not
+    learned from, and is predicted as the training median; so is one whose window lacks
+    more than half of its samples. Fewer missing samples are set to the mean of their
+    channel.
 
-    computed as Y[f] = X[f] conj(W[f]) with the discrete Fourier transforms of windows
-    and kernels: a complex product per channel and frequency, however long w is.
-    The samples that the circular transform wraps around are dropped.
+    Training stops when people (stimuli where there are fewer than three people) that
+    are held out inside the training rows are no longer predicted better, and the best
+    state is kept.
 
     Parameters
     ----------
-    convolution : CombinedConv
-        Layer to take over; its two convolutions become those of this module.
+    net : str or None
+        Net for EEG: a class of ``braindecode.models``, ``GraphCrossAttention`` (which
+        also takes fNIRS where samples have it), or None for fNIRS alone.
+    net_options : mapping, optional
+        Keywords of its constructor.
+    fnirs_net : str, optional
+        Net for fNIRS: a class of ``braindecode.models``; EEG alone if absent.
+    fnirs_options : mapping, optional
+        Keywords of its constructor.
+    embedding : int
+        Numbers that each of two nets gives for a window.
+    sequence_s : int
+        Seconds of a trial that are decoded together; 1 decodes each by itself.
+    alignment : str
+        ``none`` scales channels by the training rows; ``person`` by the rows of the
+        same person, also when predicting; ``whiten`` makes the mean covariance of each
+        person's EEG the identity (fNIRS as ``person``). The last two are transductive:
+        they use unlabeled windows of the person that is predicted, as many as there
+        are among the rows.
+    loss : str
+        ``l1``, ``huber`` (quadratic up to 12.7 points) or ``ccc`` (1 less the
+        concordance correlation of a batch).
+    batch_size : int
+        Seconds in a batch.
+    epochs, patience : int
+        Most epochs, and how many without a better one end training.
+    held_out : float
+        Share of people (or stimuli) that decide about that; 0 trains all epochs.
+    learning_rate, weight_decay : float
+        Of AdamW.
+    clip_norm : float
+        Largest norm of all gradients together.
+    amp : bool
+        Train in half precision where torch holds that to be safe.
+    device : str
+        ``cpu``, ``cuda`` or ``mps``; not kept in files.
+    threads : int
+        CPU threads; results depend on it to rounding.
+    seed : int
+        Decides initial weights, batches, dropout and who is held out.
+    pretrained : Path or str, optional
+        A .safetensors file with weights to start from: those whose name and shape
+        match the net for EEG. Not kept in files.
+
+    Attributes
+    ----------
+    weights_ : dict of ndarray
+        All tensors of the net.
+    scalings_ : dict of ndarray of float32
+        Means and gains of channels for the alignment ``none``; else empty.
+    eeg_channels_, eeg_kinds_, fnirs_channels_, fnirs_kinds_ : tuple of str
+        What windows hold; empty for a modality that is not used.
+    eeg_n_times_, fnirs_n_times_ : int
+        Samples in a window.
+    eeg_rate_hz_, fnirs_rate_hz_ : float
+        Sampling rates in hertz.
+    median_ : ndarray of float64, shape (2,)
+        Training median.
+    history_ : ndarray of float64, shape (epoch, 2)
+        Loss of each epoch while learning and of what was held out; NaN for none.
     """
 
-    def __init__(self, convolution: nn.Module):
-        super().__init__()
-        self.conv_time = convolution.conv_time
-        self.conv_spat = convolution.conv_spat
+    contains: ClassVar[str] = "weights of a net trained on windows of the signals"
+    #: Parameters that belong to one machine; a file holds their defaults.
+    local: ClassVar[tuple[str, ...]] = ("device", "pretrained")
 
-    def forward(
-        self, windows: Float[torch.Tensor, "window channel time 1"]
-    ) -> Float[torch.Tensor, "window filter valid 1"]:
-        """Convolve all windows.
+    weights_: dict[str, np.ndarray]
+    scalings_: dict[str, np.ndarray]
+    eeg_channels_: tuple[str, ...]
+    eeg_kinds_: tuple[str, ...]
+    eeg_n_times_: int
+    eeg_rate_hz_: float
+    fnirs_channels_: tuple[str, ...]
+    fnirs_kinds_: tuple[str, ...]
+    fnirs_n_times_: int
+    fnirs_rate_hz_: float
+    median_: Float64[np.ndarray, "2"]
+    history_: Float64[np.ndarray, "epoch 2"]
+
+    def __init__(
+        self,
+        net="ShallowFBCSPNet",
+        net_options=None,
+        fnirs_net=None,
+        fnirs_options=None,
+        embedding=16,
+        sequence_s=1,
+        alignment="person",
+        loss="l1",
+        batch_size=64,
+        epochs=30,
+        patience=5,
+        held_out=0.2,
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        clip_norm=1.0,
+        amp=False,
+        device="cpu",
+        threads=2,
+        seed=0,
+        pretrained=None,
+    ):
+        self.net = net
+        self.net_options = net_options
+        self.fnirs_net = fnirs_net
+        self.fnirs_options = fnirs_options
+        self.embedding = embedding
+        self.sequence_s = sequence_s
+        self.alignment = alignment
+        self.loss = loss
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.patience = patience
+        self.held_out = held_out
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.amp = amp
+        self.device = device
+        self.threads = threads
+        self.seed = seed
+        self.pretrained = pretrained
+
+    def fit(
+        self,
+        samples: Samples,
+        *,
+        checkpoints: Path | None = None,
+        checkpoint_s: float = 60.0,
+    ) -> "ConvolutionalRegressor":
+        """Train on windows and labels.
 
         Parameters
         ----------
-        windows : Tensor of float, shape (window, channel, time, 1)
-            Any unit; a NaN makes every sample of its window NaN.
+        samples : Samples
+            Training rows with targets and blocks of windows; those with a missing
+            label only tell about the scale of the channels.
+        checkpoints : Path, optional
+            Folder for the state of training. If it holds that of the same training,
+            killed at any time, it is taken up; on the CPU the result is the same to
+            the last bit.
+        checkpoint_s : float
+            Seconds between two checkpoints; there is one at the end of each epoch too.
 
         Returns
         -------
-        Tensor of float, shape (window, filter, time - taps + 1, 1)
-            Filtered windows, in the unit of the weights times that of `windows`.
+        ConvolutionalRegressor
+            This estimator.
 
         Raises
         ------
         InputError
-            If there are no windows, they are shorter than the temporal filters, or
-            they do not have as many channels as the spatial ones.
+            If an option is wrong, a block is missing, there are no labels or no
+            windows, the net does not fit the windows, or training diverges.
+        DataError
+            If the file of pretrained weights is damaged.
+        SpaceError
+            If a checkpoint cannot be written.
         """
-        time_ik = self.conv_time.weight[:, 0, :, 0]
-        space_oic = self.conv_spat.weight[:, :, 0]
-        n_channels = space_oic.shape[2]
-        n_taps, n_times = time_ik.shape[1], windows.shape[2]
-        if windows.shape[1] != n_channels or n_times < n_taps or not len(windows):
-            raise InputError(
-                f"windows have the shape {tuple(windows.shape[:3])}, but this net "
-                f"needs at least one window, {n_channels} channels and at least "
-                f"{n_taps} samples, the length of its temporal filters"
+        from merps.models.checkpoints import Checkpoints
+        from merps.models.determinism import torch_settings
+        from merps.models.feeding import sequences_of
+        from merps.models.regressor import load_pretrained
+        from merps.models.training import TrainingOptions, train
+
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters)
+        samples = in_order(samples)
+        self.median_ = np.median(labeled(samples).require_targets(), axis=0)
+        self._take_facts(samples)
+        rows = np.flatnonzero(np.isfinite(samples.targets).all(axis=1))
+        blocks = [samples.blocks[BLOCKS[modality]] for modality in self._facts]
+        if all((block.rows[rows] < 0).all() for block in blocks):
+            raise InputError("no labeled row has a window to learn from")
+        apart = choose_held_out(samples.take(rows), share=self.held_out, seed=self.seed)
+        scalings = measure_scalings(samples, self._facts, self.alignment)
+        options = TrainingOptions(
+            **{k: parameters[k] for k in TrainingOptions.__dataclass_fields__}
+        )
+        with torch_settings(device=self.device, threads=self.threads, seed=self.seed):
+            import torch
+
+            net = self._build()
+            if self.pretrained:
+                load_pretrained(net, Path(self.pretrained))
+            with torch.no_grad():
+                net.offset.copy_(torch.from_numpy(_scale(self.median_)))
+            store = None
+            if checkpoints is not None:
+                digest = digest_training(
+                    samples, parameters, net.state_dict(), scalings
+                )
+                store = Checkpoints(Path(checkpoints), digest)
+            net, feed = self._placed(net, samples, scalings)
+            targets = torch.from_numpy(_scale(samples.require_targets()))
+            learn = sequences_of(samples, rows[~apart], length=self.sequence_s)
+            self.history_ = train(
+                net,
+                feed,
+                targets.float().to(self.device),
+                learn=np.stack(learn),
+                watch=sequences_of(samples, rows[apart], length=None),
+                options=options,
+                checkpoints=store,
+                checkpoint_s=checkpoint_s,
             )
-        with torch.autocast(windows.device.type, enabled=False):  # complex has no half
-            kernel_kco = torch.einsum("oic,ik->kco", space_oic, time_ik)
-            y_wot = _Correlation.apply(windows.squeeze(3), kernel_kco)
-        bias = self._bias()
-        if bias is not None:
-            y_wot = y_wot + bias[:, None]
-        return y_wot.unsqueeze(3)
+            self.weights_ = {
+                key: tensor.cpu().numpy().copy()
+                for key, tensor in net.state_dict().items()
+            }
+        self.scalings_ = pack_scalings(scalings if self.alignment == "none" else {})
+        return self
 
-    def _bias(self) -> Float[torch.Tensor, " filter"] | None:
-        """Carry the temporal biases through the spatial filters and add theirs."""
-        time, space = self.conv_time.bias, self.conv_spat.bias
-        if time is None:
-            return space
-        carried = self.conv_spat.weight[:, :, 0].sum(2) @ time
-        return carried if space is None else carried + space
-
-
-class _Correlation(torch.autograd.Function):
-    """Correlate windows with kernels, both ways by products of Fourier transforms."""
-
-    @staticmethod
-    def forward(
-        ctx,
-        x_wct: Float[torch.Tensor, "window channel time"],
-        kernel_kco: Float[torch.Tensor, "tap channel filter"],
-    ) -> Float[torch.Tensor, "window filter valid"]:
-        """Return irfft(rfft(x) conj(rfft(kernel))) without what is wrapped around."""
-        n_taps, n_times = kernel_kco.shape[0], x_wct.shape[2]
-        n_fft = _fast_length(n_times)
-        cosine_fk, sine_fk = _waves(n_fft, n_taps, like=kernel_kco)
-        flat = kernel_kco.flatten(1)
-        conjugate_fco = torch.complex(cosine_fk @ flat, sine_fk @ flat)
-        conjugate_fco = conjugate_fco.unflatten(1, kernel_kco.shape[1:])
-        spectrum_fwc = _spectrum(x_wct, n_fft)
-        ctx.save_for_backward(spectrum_fwc, conjugate_fco, cosine_fk, sine_fk)
-        ctx.lengths = n_fft, n_times
-        y_wot = _samples(spectrum_fwc @ conjugate_fco, n_fft)
-        return y_wot[..., : n_times - n_taps + 1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx, slope_wot: Float[torch.Tensor, "window filter valid"]
-    ) -> tuple[
-        Float[torch.Tensor, "window channel time"] | None,
-        Float[torch.Tensor, "tap channel filter"],
-    ]:
-        """Return irfft(rfft(slope) rfft(kernel)), irfft(rfft(x) conj(rfft(slope)))."""
-        spectrum_fwc, conjugate_fco, cosine_fk, sine_fk = ctx.saved_tensors
-        n_fft, n_times = ctx.lengths
-        slope_fwo = _spectrum(slope_wot, n_fft).conj_physical_()
-        slope_x = None
-        if ctx.needs_input_grad[0]:
-            product_fwc = slope_fwo @ conjugate_fco.mT
-            slope_x = _samples(product_fwc.conj(), n_fft)[..., :n_times]
-        product_fco = spectrum_fwc.mT @ slope_fwo
-        share_f = torch.full_like(cosine_fk[:, :1], 2 / n_fft)
-        share_f[:: n_fft // 2 if n_fft % 2 == 0 else n_fft] = 1 / n_fft
-        slope_kernel = (share_f * cosine_fk).T @ product_fco.real.flatten(1)
-        slope_kernel -= (share_f * sine_fk).T @ product_fco.imag.flatten(1)
-        return slope_x, slope_kernel.unflatten(1, product_fco.shape[1:])
-
-
-class MeanPool(nn.Module):
-    """Average over time only, which is several times faster than in a plane.
-
-    Parameters
-    ----------
-    length, stride : int
-        Length of what is averaged, and distance between two starts, in samples.
-    """
-
-    def __init__(self, length: int, stride: int):
-        super().__init__()
-        self.length, self.stride = length, stride
-
-    def forward(
-        self, x: Float[torch.Tensor, "window filter time 1"]
-    ) -> Float[torch.Tensor, "window filter pool 1"]:
-        """Average.
+    def predict(self, samples: Samples) -> SampleTargets:
+        """Predict each row from its windows, and those of the seconds around it.
 
         Parameters
         ----------
-        x : Tensor of float, shape (window, filter, time, 1)
-            Any unit; NaN wins.
+        samples : Samples
+            Rows with blocks of windows as those that were fitted on; a modality whose
+            block is absent is missing in every row.
 
         Returns
         -------
-        Tensor of float, shape (window, filter, pool, 1)
-            Means of the spans that fit in whole, in the unit of `x`.
+        ndarray of float64, shape (sample, 2)
+            Valence and arousal, not rounded.
+
+        Raises
+        ------
+        InputError
+            If windows have other channels, lengths or rates than those fitted on.
         """
-        return functional.avg_pool1d(x.squeeze(3), self.length, self.stride)[..., None]
+        from merps.models.determinism import torch_settings
+        from merps.models.feeding import sequences_of
+        from merps.models.training import infer
 
+        check_is_fitted(self)
+        predicted = np.tile(self.median_, (len(samples), 1))
+        if not len(samples):
+            return predicted
+        people, stimuli = encode(samples.people)[1], encode(samples.stimuli)[1]
+        order = np.lexsort((samples.seconds, stimuli, people))
+        samples = samples.take(order)
+        require_same_windows(samples, self._facts)
+        scalings = self._shared()
+        if self.alignment != "none":
+            scalings = measure_scalings(samples, self._facts, self.alignment)
+        with torch_settings(device=self.device, threads=self.threads, seed=self.seed):
+            net, feed = self._placed(self._restored(), samples, scalings)
+            outputs = infer(
+                net,
+                feed,
+                sequences_of(samples, np.arange(len(samples)), length=None),
+                n_rows=len(samples),
+                batch_size=self.batch_size,
+            )
+        there = np.isfinite(outputs[:, 0])
+        predicted[order[there]] = _MIDDLE + _HALF_RANGE * outputs[there]
+        return predicted
 
-def merge_convolutions(net: nn.Module) -> nn.Module:
-    """Return a net that computes the same and trains faster on the CPU.
+    def check_state(self) -> None:
+        """Refuse attributes that do not fit each other.
 
-    Temporal and spatial convolution become a `MergedConvolution`, a mean over time
-    becomes a `MeanPool`; all else is copied. Parameters and buffers are not copied but
-    shared: an optimizer, a state or a training step of either net is one of both. Move
-    a net to a device or a precision before it is merged, since torch then gives it new
-    buffers. `copy.deepcopy` of the result shares nothing.
+        Raises
+        ------
+        InputError
+            If the weights are not those of the net, in name, shape and precision.
+        """
+        from merps.models.determinism import torch_settings
 
-    Parameters
-    ----------
-    net : ShallowFBCSPNet, Deep4Net or a Sequential with their first layers
-        Left as it is.
+        check_parameters(self.get_params(deep=False))
+        self._shared()
+        with torch_settings(device="cpu", threads=self.threads, seed=self.seed):
+            self._restored()
 
-    Returns
-    -------
-    Module
-        Net of the same class, training mode and state; outputs agree to rounding.
+    def _nets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Return name and options of the net of each modality that has one."""
+        nets = {
+            "eeg": (self.net, self.net_options),
+            "fnirs": (self.fnirs_net, self.fnirs_options),
+        }
+        return {m: (name, options or {}) for m, (name, options) in nets.items() if name}
 
-    Raises
-    ------
-    InputError
-        If the net has no `CombinedConv` behind a `Rearrange` from
-        (batch, channel, time, 1) to (batch, 1, time, channel).
-    """
-    children = list(net.named_children()) if isinstance(net, nn.Sequential) else []
-    if any(isinstance(child, MergedConvolution) for _, child in children):
-        raise InputError(f"the convolutions of this {type(net).__name__} are merged")
-    pair = next(filter(_mergeable, itertools.pairwise(children)), None)
-    if pair is None:
-        raise InputError(
-            f"{type(net).__name__} does not start with a temporal and a spatial "
-            "convolution that can be merged: needed is a Sequential with a "
-            f"CombinedConv right behind Rearrange({_SHUFFLE!r}), as in "
-            "ShallowFBCSPNet and Deep4Net; train this net as it is"
+    def _take_facts(self, samples: Samples) -> None:
+        """Note what windows hold."""
+        used = set(self._nets())
+        if self.net == JOINT and BLOCKS["fnirs"] in samples.blocks:
+            used.add("fnirs")
+        for modality, block in BLOCKS.items():
+            facts: tuple = ((), (), 0, 0.0)
+            if modality in used:
+                facts = window_facts(samples.require_block(block))
+            for part, value in zip(FACTS, facts, strict=True):
+                setattr(self, f"{modality}_{part}_", value)
+
+    @property
+    def _facts(self) -> dict[str, WindowFacts]:
+        """What the windows of each modality that is used hold."""
+        facts = {m: [getattr(self, f"{m}_{part}_") for part in FACTS] for m in BLOCKS}
+        return {m: WindowFacts(*values) for m, values in facts.items() if values[0]}
+
+    def _build(self) -> Any:
+        """Build the net with random weights."""
+        from merps.models.regressor import build_regressor
+
+        facts = self._facts
+        return build_regressor(
+            {m: one.shape for m, one in facts.items()},
+            {m: one.rate_hz for m, one in facts.items()},
+            self._nets(),
+            embedding=self.embedding,
+            sequence_s=self.sequence_s,
         )
-    (shuffle, _), (convolution, _) = pair
-    tensors = itertools.chain(net.parameters(), net.buffers())
-    merged = copy.deepcopy(net, {id(tensor): tensor for tensor in tensors})
-    setattr(merged, shuffle, nn.Identity())
-    setattr(merged, convolution, MergedConvolution(getattr(merged, convolution)))
-    for name, child in merged.named_children():
-        if isinstance(child, nn.AvgPool2d) and _only_over_time(child):
-            setattr(merged, name, MeanPool(child.kernel_size[0], child.stride[0]))
-    return merged.train(net.training)
+
+    def _restored(self) -> Any:
+        """Build the net with the fitted weights."""
+        from merps.models.regressor import load_weights
+
+        return load_weights(self._build(), self.weights_)
+
+    def _placed(
+        self, net: Any, samples: Samples, scalings: Mapping[str, Scaling]
+    ) -> tuple[Any, Any]:
+        """Return the net on its device and what feeds it."""
+        from merps.models.feeding import Feed
+        from merps.models.regressor import merge_branches
+
+        net = net.to(self.device)
+        if self.device == "cpu":
+            net = merge_branches(net)
+        shapes = {m: one.shape for m, one in self._facts.items()}
+        return net, Feed(samples, scalings, shapes, device=self.device)
+
+    def _shared(self) -> dict[str, Scaling]:
+        """Return the scalings of the training rows, if all people share them."""
+        if self.alignment != "none":
+            return unpack_scalings(self.scalings_, {})
+        sizes = {m: one.n_folded for m, one in self._facts.items()}
+        return unpack_scalings(self.scalings_, sizes)
 
 
-def _mergeable(pair: tuple[tuple[str, nn.Module], tuple[str, nn.Module]]) -> bool:
-    """Tell whether two neighbors are a convolution and what turns windows for it."""
-    from braindecode.modules import CombinedConv  # takes seconds; the net's own did
-
-    (_, first), (_, second) = pair
-    return (
-        getattr(first, "pattern", None) == _SHUFFLE  # einops.layers.torch.Rearrange
-        and type(second) is CombinedConv
-    )
-
-
-def _only_over_time(pool: nn.AvgPool2d) -> bool:
-    """Tell whether a pool is a plain mean over spans of the third axis."""
-    return (
-        isinstance(pool.kernel_size, tuple)
-        and isinstance(pool.stride, tuple)
-        and (pool.kernel_size[1], pool.stride[1], pool.padding) == (1, 1, 0)
-        and not pool.ceil_mode
-        and pool.divisor_override is None
-    )
-
-
-def _fast_length(n_times: int) -> int:
-    """Return the next length whose Fourier transform has small factors only."""
-    length = n_times
-    while True:
-        rest = length
-        for factor in _FAST_FACTORS:
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-        length += 1
-
-
-def _waves(
-    n_fft: int, n_taps: int, *, like: torch.Tensor
-) -> tuple[Float[torch.Tensor, "frequency tap"], Float[torch.Tensor, "frequency tap"]]:
-    """Return cosines and sines of all frequencies at the first samples."""
-    turns = torch.outer(torch.arange(n_fft // 2 + 1), torch.arange(n_taps)) % n_fft
-    angles = turns.double() * (2 * math.pi / n_fft)
-    return angles.cos().to(like), angles.sin().to(like)
-
-
-def _spectrum(
-    x_wct: Float[torch.Tensor, "window channel time"], n_fft: int
-) -> Complex[torch.Tensor, "frequency window channel"]:
-    """Return the Fourier transforms, one contiguous matrix a frequency."""
-    return torch.fft.rfft(x_wct, n=n_fft).permute(2, 0, 1).contiguous()
-
-
-def _samples(
-    spectrum_fwc: Complex[torch.Tensor, "frequency window channel"], n_fft: int
-) -> Float[torch.Tensor, "window channel time"]:
-    """Transform back."""
-    return torch.fft.irfft(spectrum_fwc.permute(1, 2, 0), n=n_fft)
+def _scale(targets: Float64[np.ndarray, "*row 2"]) -> Float64[np.ndarray, "*row 2"]:
+    """Bring labels 1..255 to -1..1."""
+    return (targets - _MIDDLE) / _HALF_RANGE

@@ -11,6 +11,7 @@ from jaxtyping import jaxtyped
 from sklearn.base import BaseEstimator
 
 from merps.errors import DataError, InputError, SpaceError, mismatch
+from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.models.regression import HuberRegressor, RidgeRegressor
@@ -26,6 +27,7 @@ MODELS: Mapping[str, type[BaseEstimator]] = {
     "huber": HuberRegressor,
     "bandpower": SignalModel,
     "fusion": ResidualFusion,
+    "convolutional": ConvolutionalRegressor,
 }
 
 DESCRIPTION = "model.json"
@@ -155,17 +157,23 @@ def _described(
             f"a {type(model).__name__} cannot be saved; known are {', '.join(MODELS)}"
         )
     contains.add(model.contains)
+    given = model.get_params(deep=False)
+    for key in getattr(model, "local", ()):  # means nothing on another machine
+        given[key] = type(model)().get_params(deep=False)[key]
     parameters = {
         key: _described(value, f"{prefix}{key}.", tensors, contains)
         if isinstance(value, BaseEstimator)
         else _plain(value)
-        for key, value in model.get_params(deep=False).items()
+        for key, value in given.items()
     }
     fitted = {}
     for key in _fitted_types(type(model)) if _is_fitted(model) else ():
         value = getattr(model, key)
         if isinstance(value, np.ndarray):
             tensors[prefix + key] = np.asarray(value, order="C")
+        elif isinstance(value, dict):
+            for part, array in value.items():
+                tensors[f"{prefix}{key}.{part}"] = np.asarray(array, order="C")
         elif isinstance(value, BaseEstimator):
             fitted[key] = _described(value, f"{prefix}{key}.", tensors, contains)
         else:
@@ -185,7 +193,7 @@ def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEst
     model = kind(
         **{
             key: _rebuilt(value, f"{prefix}{key}.", tensors)
-            if isinstance(value, dict)
+            if isinstance(value, dict) and "class" in value  # no keyword can be that
             else _tupled(value)
             for key, value in spec["parameters"].items()
         }
@@ -193,18 +201,17 @@ def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEst
     types, is_template = _fitted_types(kind), bool(prefix) and not spec["fitted"]
     if is_template and not any(prefix + key in tensors for key in types):
         return model  # the parameter of another estimator, never fitted itself
+    fitted = dict(spec["fitted"])
     values = {
-        key: _taken(key, hint, spec["fitted"], prefix, tensors)
-        for key, hint in types.items()
+        key: _taken(key, hint, fitted, prefix, tensors) for key, hint in types.items()
     }
     with jaxtyped("context"):  # axes of one name are of one length
         for key, value in values.items():
             if not isinstance(value, typing.get_origin(types[key]) or types[key]):
                 raise ValueError(f"{prefix + key} is of the wrong type or shape")
             setattr(model, key, value)
-    left_over = set(spec["fitted"]) - set(types)
-    if left_over:
-        raise ValueError(f"unknown attribute {sorted(left_over)[0][:40]!r}")
+    if fitted:
+        raise ValueError(f"unknown attribute {sorted(fitted)[0][:40]!r}")
     model.check_state()
     return model
 
@@ -217,13 +224,18 @@ def _taken(
     tensors: dict[str, np.ndarray],
 ) -> Any:
     """Take the value of one fitted attribute from where its type says it is."""
-    if issubclass(typing.get_origin(hint) or hint, tuple | int):
-        value = _tupled(fitted[key])
+    kind = typing.get_origin(hint) or hint
+    if issubclass(kind, dict):
+        start = f"{prefix}{key}."
+        names = [name for name in tensors if name.startswith(start)]
+        return {name.removeprefix(start): tensors.pop(name) for name in names}
+    if issubclass(kind, tuple | int | float):
+        value = _tupled(fitted.pop(key))
         if isinstance(value, tuple) and not all(type(item) is str for item in value):
             raise ValueError(f"{prefix + key} holds other things than names")
         return value
     if issubclass(hint, BaseEstimator):
-        value = _rebuilt(fitted[key], f"{prefix}{key}.", tensors)
+        value = _rebuilt(fitted.pop(key), f"{prefix}{key}.", tensors)
         if not _is_fitted(value):
             raise ValueError(f"{prefix + key} is not fitted")
         return value
@@ -249,6 +261,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 
@@ -256,6 +270,8 @@ def _tupled(value: Any) -> Any:
     """Turn the lists of JSON into tuples."""
     if isinstance(value, list):
         return tuple(_tupled(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tupled(item) for key, item in value.items()}
     return value
 
 

@@ -1,0 +1,78 @@
+"""What a net is trained to make small."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch.nn import functional
+
+Loss: TypeAlias = Literal["l1", "huber", "ccc"]
+
+_HUBER_DELTA = 0.1  # of targets scaled to about -1..1: 12.7 points of the labels
+_SMALLEST_VARIANCE = 1e-12
+
+
+def l1_loss(
+    predicted: Float[torch.Tensor, "row 2"], targets: Float[torch.Tensor, "row 2"]
+) -> Float[torch.Tensor, ""]:
+    """Return the mean absolute error.
+
+    Parameters
+    ----------
+    predicted, targets : Tensor of float, shape (row, 2)
+        Valence and arousal, scaled to about -1..1.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
+    """
+    return functional.l1_loss(predicted, targets)
+
+
+def huber_loss(
+    predicted: Float[torch.Tensor, "row 2"], targets: Float[torch.Tensor, "row 2"]
+) -> Float[torch.Tensor, ""]:
+    """Return the mean of Huber's loss, quadratic up to 12.7 points of the labels.
+
+    Parameters
+    ----------
+    predicted, targets : Tensor of float, shape (row, 2)
+        Valence and arousal, scaled to about -1..1.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
+    """
+    return functional.huber_loss(predicted, targets, delta=_HUBER_DELTA)
+
+
+def ccc_loss(
+    predicted: Float[torch.Tensor, "row 2"], targets: Float[torch.Tensor, "row 2"]
+) -> Float[torch.Tensor, ""]:
+    """Return 1 less the concordance correlation, the mean of both dimensions.
+
+    Parameters
+    ----------
+    predicted, targets : Tensor of float, shape (row, 2)
+        Valence and arousal, scaled to about -1..1.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
+    """
+    p, t = predicted - predicted.mean(0), targets - targets.mean(0)
+    spread = p.square().mean(0) + t.square().mean(0)
+    shift = (predicted.mean(0) - targets.mean(0)).square()
+    spread = (spread + shift).clamp(min=_SMALLEST_VARIANCE)
+    return 1 - (2 * (p * t).mean(0) / spread).mean()
+
+
+LOSSES: Mapping[str, Callable] = {
+    "l1": l1_loss,
+    "huber": huber_loss,
+    "ccc": ccc_loss,
+}
