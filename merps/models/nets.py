@@ -1,11 +1,12 @@
 """Nets of braindecode by name, checked before anything is trained."""
 
+import contextlib
 import difflib
 import inspect
 import itertools
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ _NONCOMMERCIAL = {
     "VEMG2Pose": "CC BY-NC-SA 4.0",
 }
 _DOWNLOADING = ("REVE",)
-_importing = threading.Lock()  # what silences warnings is not for threads
+_silence = threading.Lock()
 
 
 def build_net(
@@ -71,8 +72,8 @@ def build_net(
     keywords = {k: _option(kind, k, v) for k, v in check_options(kind, options).items()}
     known = inspect.signature(kind).parameters
     try:
-        net = kind(**{k: v for k, v in shape.items() if k in known}, **keywords)
-        with torch.no_grad():
+        with _quiet(), torch.no_grad():
+            net = kind(**{k: v for k, v in shape.items() if k in known}, **keywords)
             answer = net.eval()(torch.zeros(2, n_channels, n_times))
     except Exception as error:  # whatever a foreign constructor trips over
         raise InputError(
@@ -126,6 +127,14 @@ def check_options(kind: type, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence warnings, which is for one thread at a time."""
+    with _silence, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _find(name: str) -> type[nn.Module]:
     """Return a class of braindecode that may be used, or say why not."""
     if name in _NONCOMMERCIAL:
@@ -139,8 +148,7 @@ def _find(name: str) -> type[nn.Module]:
             f"{name} is refused: it downloads electrode positions while it is built, "
             "and merps does not reach into the network; take another net"
         )
-    with _importing, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of wfdb about pandas, imported on the way
+    with _quiet():  # wfdb warns about pandas, both imported on the way
         from braindecode.models.util import models_dict
     kind = models_dict.get(name)
     if kind is None:
