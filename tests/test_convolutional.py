@@ -63,7 +63,7 @@ def test_settings_of_torch_come_back(rng):
 def test_a_planted_effect_is_found_in_new_people_and_noise_is_not(rng, kind, effect):
     samples = make_windowed(rng, n_people=8, lengths=(30, 25), effect=effect)
     is_test = np.isin(samples.people, ["test_2", "test_7"])
-    model = make(kind, epochs=15, patience=15, learning_rate=5e-3)
+    model = make(kind, epochs=10, patience=10, learning_rate=1e-2)
     model.fit(samples.take(np.flatnonzero(~is_test)))
     test = samples.take(np.flatnonzero(is_test))
     predicted = model.predict(unlabeled(test))

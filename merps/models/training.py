@@ -120,7 +120,8 @@ def train(
             )
             there = np.flatnonzero(np.isfinite(outputs[:, 0]))
             predicted = torch.from_numpy(outputs[there]).to(targets)
-            loss = LOSSES[options.loss](predicted, targets[there]).item()
+            if len(there):
+                loss = LOSSES[options.loss](predicted, targets[there]).item()
         state.end_epoch(loss)
         logger.info(
             "epoch %d of %d: loss %.4f, held out %s, best in epoch %d; %s",
