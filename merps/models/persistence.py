@@ -15,6 +15,7 @@ from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.riemannian import RiemannianRegressor
 from merps.models.signals import SignalModel
 from merps.store.files import read_sealed, replace_file, sealed
 
@@ -28,6 +29,7 @@ MODELS: Mapping[str, type[BaseEstimator]] = {
     "bandpower": SignalModel,
     "fusion": ResidualFusion,
     "convolutional": ConvolutionalRegressor,
+    "riemannian": RiemannianRegressor,
 }
 
 DESCRIPTION = "model.json"
