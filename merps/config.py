@@ -205,14 +205,8 @@ class ModelConfig(Section):
 
     regressor: Literal["ridge", "huber"] = "ridge"
     alphas: Annotated[tuple[PositiveFloat, ...], _List, Field(min_length=1)] = (
-        0.01,
-        0.1,
-        1.0,
-        10.0,
-        100.0,
-        1_000.0,
-        10_000.0,
-        100_000.0,
+        *(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+        *(100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0),
     )
     inner_folds: Annotated[int, Field(ge=3)] = 5  # what the fusion needs
     gains: Annotated[tuple[NonNegativeFloat, ...], _List, Field(min_length=1)] = tuple(

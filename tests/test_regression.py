@@ -6,7 +6,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from merps.errors import InputError
 from merps.models.regression import ALPHAS, HuberRegressor, RidgeRegressor
-from merps.models.ridge_path import RidgePath, column_moments, inner_folds, standardize
+from merps.models.ridge_path import RidgePath, column_moments, standardize
+from merps.models.rows import inner_folds
 
 BOTH = pytest.mark.parametrize("estimator", [RidgeRegressor(), HuberRegressor()])
 
@@ -39,29 +40,54 @@ def test_path_equals_naive(rng, shape):
                 )
 
 
-def test_path_does_not_look_at_held_out_targets(rng):
+@pytest.mark.parametrize("shape", [(60, 5), (36, 50)])
+def test_crossed_path_learns_from_rows_that_share_neither(rng, shape):
+    z, y = rng.normal(size=shape), rng.normal(size=(shape[0], 2))
+    folds = rng.integers(0, 3, size=(shape[0], 2))
+    path = RidgePath(z, folds, (0.01, 1.0, 100.0))
+    for held_out in range(3):
+        train, test = (folds != held_out).all(axis=1), (folds == held_out).all(axis=1)
+        np.testing.assert_array_equal(path.learned(held_out), np.flatnonzero(train))
+        np.testing.assert_array_equal(path.tested(held_out), np.flatnonzero(test))
+        slopes, center = path.slopes(y, held_out=held_out)
+        np.testing.assert_allclose(center, path.z[train].mean(axis=0), atol=1e-12)
+        for a, alpha in enumerate(path.alphas):
+            expected, _ = naive.ridge(z[train], y[train, 0], alpha)
+            actual = path.rotate_back(slopes[a])[:, 0]
+            np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_path_does_not_look_at_held_out_targets(rng, crossed):
     z, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 2))
     folds = np.arange(40) // 10
-    other = np.where((folds == 1)[:, None], 1e6, y)
+    if crossed:
+        folds = np.stack([folds, np.arange(40) % 4], axis=1)
+    touched = (folds.reshape(40, -1) == 1).any(axis=1)
+    other = np.where(touched[:, None], 1e6, y)
     path = RidgePath(z, folds, ALPHAS)
     expected, _ = path.slopes(y, held_out=1)
     np.testing.assert_array_equal(path.slopes(other, held_out=1)[0], expected)
 
 
-def test_penalty_is_chosen_by_held_out_absolute_error(rng):
+@pytest.mark.parametrize("crossed", [False, True])
+def test_penalty_is_chosen_by_held_out_absolute_error(rng, crossed):
     x, y, groups = make_problem(rng)
+    if crossed:
+        groups = np.stack([groups, np.arange(120) % 7], axis=1)
     fitted = RidgeRegressor(n_folds=6).fit(x, y, groups=groups)
+    folds = inner_folds(groups, n_samples=120, n_folds=6).reshape(120, -1)
     z = (x - x.mean(0)) / x.std(0)
     for k in range(2):
         errors = []
         for alpha in ALPHAS:
-            held = np.empty(len(z))
+            held = np.full(len(z), np.nan)
             for fold in range(6):
-                train, test = groups != fold, groups == fold
+                train, test = (folds != fold).all(axis=1), (folds == fold).all(axis=1)
                 slopes, _ = naive.ridge(z[train], y[train, k], alpha)
                 shift = np.median(y[train, k] - z[train] @ slopes)
                 held[test] = z[test] @ slopes + shift
-            errors.append(np.abs(held - y[:, k]).mean())
+            errors.append(np.nanmean(np.abs(held - y[:, k])))
         assert fitted.alpha_[k] == ALPHAS[int(np.argmin(errors))]
         assert fitted.inner_mae_[k] == pytest.approx(min(errors), rel=1e-9)
 
@@ -179,10 +205,68 @@ def test_inner_folds_keep_groups_together(rng):
     assert set(np.bincount(blocks)) == {3, 4}
 
 
+def test_crossed_folds_share_neither_group(rng):
+    person, stimulus = np.repeat(np.arange(7), 40), np.tile(np.arange(40) // 5, 7)
+    kept = rng.random(280) < 0.8  # trials of different lengths
+    groups = np.stack([person, stimulus], axis=1)[kept]
+    folds = inner_folds(groups, n_samples=len(groups), n_folds=4)
+    for grouping in range(2):
+        seen = []
+        for fold in range(4):
+            test = groups[(folds == fold).all(axis=1), grouping]
+            train = groups[(folds != fold).all(axis=1), grouping]
+            assert not set(test) & set(train)
+            seen += set(test)
+        assert sorted(seen) == sorted(set(groups[:, grouping]))
+    sizes = np.bincount(folds[folds[:, 0] == folds[:, 1], 0])
+    assert sizes.min() > 0.4 * len(groups) / 16
+    order = rng.permutation(len(groups))
+    again = inner_folds(groups[order], n_samples=len(groups), n_folds=4)
+    np.testing.assert_array_equal(again, folds[order])
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [(0, 0), (1, 1), (2, 2)],
+        [(0, 2), (1, 0), (2, 1)],
+        [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)],
+        [(0, 0), (1, 1)],
+        [(0, 1), (1, 0), (0, 0)],
+    ],
+)
+def test_crossed_folds_bear_trials_that_are_missing(rng, trials):
+    groups = np.repeat(trials, 4, axis=0)
+    x, y = rng.normal(size=(len(groups), 3)), rng.normal(size=len(groups))
+    folds = inner_folds(groups, n_samples=len(groups), n_folds=5)
+    tested = [
+        f for f in range(3) if (folds == f).all(1).any() and (folds != f).all(1).any()
+    ]
+    assert tested
+    fitted = RidgeRegressor().fit(x, y, groups=groups)
+    assert np.isfinite(fitted.inner_mae_)
+
+
+def test_weak_penalties_do_not_win_by_recognizing_stimuli(rng):
+    person, stimulus = np.repeat(np.arange(10), 60), np.tile(np.arange(60) // 5, 10)
+    fingerprints, levels = rng.normal(size=(12, 40)), 40 * rng.normal(size=12)
+    x = fingerprints[stimulus] + 0.3 * rng.normal(size=(600, 40))
+    y = levels[stimulus] + rng.normal(size=600)
+    known = RidgeRegressor().fit(x, y, groups=person)
+    new = RidgeRegressor().fit(x, y, groups=np.stack([person, stimulus], axis=1))
+    assert known.inner_mae_ < 5
+    assert new.inner_mae_ > 20
+    assert new.alpha_ > 10 * known.alpha_
+
+
 def test_bad_arguments_are_refused(rng):
     x, y, _ = make_problem(rng)
     with pytest.raises(InputError, match="one group"):
         RidgeRegressor().fit(x, y, groups=np.zeros(len(x)))
+    with pytest.raises(InputError, match="one group"):
+        RidgeRegressor().fit(x, y, groups=np.eye(120, 2, k=200))
+    with pytest.raises(InputError, match="3 groupings are too many"):
+        RidgeRegressor().fit(x, y, groups=np.eye(120, 3))
     with pytest.raises(InputError, match="3 groups for 120 rows"):
         RidgeRegressor().fit(x, y, groups=np.arange(3))
     with pytest.raises(InputError, match="alphas must be positive"):

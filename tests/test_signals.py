@@ -4,6 +4,7 @@ from tables import make_samples, shuffled
 
 from merps.errors import InputError
 from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.rows import crossed_groups, inner_groups
 from merps.models.signals import SignalModel
 from merps.samples import Samples
 from merps.scores import score
@@ -24,7 +25,7 @@ def blanked(samples, rows):
 
 @pytest.mark.parametrize("regressor", [None, HuberRegressor()])
 def test_planted_effect_is_found(rng, regressor):
-    samples = make_samples(rng, effect=3.0, missing=0.05)
+    samples = make_samples(rng, lengths=(12,) * 10, effect=3.0, missing=0.05)
     new = samples.people == "test_6"
     test = samples.take(np.flatnonzero(new))
     model = SignalModel(regressor).fit(samples.take(np.flatnonzero(~new)))
@@ -34,8 +35,34 @@ def test_planted_effect_is_found(rng, regressor):
     assert score(model.predict(test), test.targets)["mae"] < better
 
 
-def test_groups_are_people_where_there_are_three(rng):
+def test_people_and_stimuli_are_held_out_together(rng):
     samples = make_samples(rng, n_people=4, effect=1.0)
+    both = np.stack([samples.people, samples.stimuli], axis=1)
+    expected = RidgeRegressor().fit(samples.features, samples.targets, groups=both)
+    actual = SignalModel().fit(samples)
+    np.testing.assert_array_equal(actual.regressor_.coef_, expected.coef_)
+    np.testing.assert_array_equal(actual.inner_mae_, expected.inner_mae_)
+
+
+@pytest.mark.parametrize(("n_people", "n_stimuli"), [(3, 3), (4, 5)])
+def test_groups_are_crossed_where_there_are_three_of_each(rng, n_people, n_stimuli):
+    samples = make_samples(rng, n_people=n_people, lengths=(4,) * n_stimuli)
+    groups = crossed_groups(samples)
+    assert len(np.unique(groups, axis=0)) == n_people * n_stimuli
+    for column, names in zip(groups.T, (samples.people, samples.stimuli), strict=True):
+        np.testing.assert_array_equal(np.unique(names)[column], names)
+
+
+@pytest.mark.parametrize(("n_people", "n_stimuli"), [(2, 5), (5, 2), (2, 2), (1, 1)])
+def test_groups_are_not_crossed_where_one_would_be_left(rng, n_people, n_stimuli):
+    samples = make_samples(rng, n_people=n_people, lengths=(4,) * n_stimuli)
+    expected = inner_groups(samples)
+    assert expected is None or expected.ndim == 1
+    np.testing.assert_equal(crossed_groups(samples), expected)
+
+
+def test_groups_are_people_where_stimuli_are_few(rng):
+    samples = make_samples(rng, n_people=4, lengths=(30, 25), effect=1.0)
     expected = RidgeRegressor().fit(
         samples.features, samples.targets, groups=samples.people
     )

@@ -15,13 +15,13 @@ from merps.models.regression import ALPHAS
 from merps.models.ridge_path import (
     RidgePath,
     column_moments,
-    inner_folds,
     linear_predictions,
     standardize,
 )
 from merps.models.rows import (
     has_features,
     in_order,
+    inner_folds,
     inner_groups,
     labeled,
     require_same_features,
@@ -214,8 +214,7 @@ class ResidualFusion(BaseEstimator):
         added = np.empty((len(path.alphas), len(labels), 2))
         residuals = np.zeros((len(labels), 2))
         for fold in range(path.n_folds):
-            test = np.flatnonzero(path.folds == fold)
-            train = np.flatnonzero(path.folds != fold)
+            train, test = path.learned(fold), path.tested(fold)
             known = labels.take(train)
             fitted = VideoTimePrior(self.smoothing_s).fit(known)
             prior[test] = fitted.predict(labels.take(test))

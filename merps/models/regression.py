@@ -11,13 +11,16 @@ from merps.errors import InputError
 from merps.models.ridge_path import (
     RidgePath,
     column_moments,
-    inner_folds,
     linear_predictions,
     standardize,
 )
+from merps.models.rows import inner_folds
 
 #: From nearly unpenalized to so strong that only the median is left.
-ALPHAS = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
+ALPHAS = (
+    *(1e-2, 3e-2, 1e-1, 3e-1, 1e0, 3e0, 1e1, 3e1),
+    *(1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5),
+)
 
 
 class RidgeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -30,11 +33,13 @@ class RidgeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     so that a penalty means the same for any number of rows. Each target gets the
     penalty with the smallest mean absolute error on held-out folds of `groups`; of
-    equals the strongest. Standardization uses all training rows and no target, and
-    is not repeated inside the folds. At last the intercept is moved to where the
-    median of the training residuals is zero: of all intercepts that one has the
-    smallest absolute error, and an infinite penalty leaves exactly the training
-    median.
+    equals the strongest. Two groupings, people and stimuli say, are held out both at
+    once: where only people are, weak penalties win by recognizing the stimuli that
+    others were seen with, and fail on stimuli that are new. Standardization uses all
+    training rows and no target, and is not repeated inside the folds. At last the
+    intercept is moved to where the median of the training residuals is zero: of all
+    intercepts that one has the smallest absolute error, and an infinite penalty
+    leaves exactly the training median.
 
     Parameters
     ----------
@@ -80,9 +85,10 @@ class RidgeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             NaN means missing.
         y : array-like of float, shape (sample,) or (sample, target)
             Targets without NaN.
-        groups : array-like of shape (sample,), optional
-            Rows of one group are held out together; without groups, contiguous
-            blocks of rows are.
+        groups : array-like of shape (sample,) or (sample, 2), optional
+            Rows of one group are held out together, and with two groupings are
+            predicted from rows that share neither; without groups, contiguous
+            blocks of rows are held out.
 
         Returns
         -------
@@ -250,15 +256,18 @@ def _held_out_error(
     path: RidgePath, targets: Float64[np.ndarray, "sample target"]
 ) -> Float64[np.ndarray, "alpha target"]:
     """Measure the held-out absolute error of every penalty."""
-    everywhere = np.arange(len(targets))
-    total = np.zeros((len(path.alphas), targets.shape[1]))
+    total, n_tested = np.zeros((len(path.alphas), targets.shape[1])), 0
     for fold in range(path.n_folds):
+        train, test = path.learned(fold), path.tested(fold)
+        if not (len(train) and len(test)):
+            continue  # not every person saw every stimulus
         slopes, center = path.slopes(targets, held_out=fold)
-        residuals = targets - path.products(slopes, center, everywhere)
-        test = path.folds == fold
-        location = np.median(residuals[:, ~test], axis=1, keepdims=True)
-        total += np.abs(residuals[:, test] - location).sum(axis=1)
-    return total / len(targets)
+        known = targets[train] - path.products(slopes, center, train)
+        location = np.median(known, axis=1, keepdims=True)
+        unknown = targets[test] - path.products(slopes, center, test)
+        total += np.abs(unknown - location).sum(axis=1)
+        n_tested += len(test)
+    return total / n_tested
 
 
 def _huber_slopes(

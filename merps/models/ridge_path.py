@@ -1,10 +1,10 @@
 """All penalties and all held-out folds of a ridge regression from one Gram a fold."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from sklearn.model_selection import GroupKFold
 
 from merps.errors import InputError
 
@@ -18,17 +18,24 @@ class RidgePath:
 
         sum over T of (y - mean(y) - (z - mean(z)) w)^2 / n + alpha |w|^2
 
-    with means and n over T. One Gram matrix a fold is summed in float64; leaving a
-    fold out subtracts its Gram, and one eigendecomposition then serves all
-    penalties. Where there are fewer rows than columns the columns are first rotated
-    into the space of the rows, which changes nothing in the predictions.
+    with means and n over T. Each row is multiplied out once, in float64, into the
+    Gram matrices of all folds that learn from it; one eigendecomposition of a Gram
+    then serves all penalties. Where there are fewer rows than columns the columns
+    are first rotated into the space of the rows, which changes nothing in the
+    predictions.
+
+    Where each row is in two folds, one of people and one of stimuli, say, fold i is
+    tested on the rows that are in it twice, and learned from those that are not in
+    it at all: tests then share neither a person nor a stimulus with what they are
+    predicted from. Rows that are in it once take no part.
 
     Parameters
     ----------
     z : ndarray of float32 or float64, shape (sample, feature)
         Standardized columns without NaN.
-    folds : ndarray of int64, shape (sample,)
-        Number of the fold that each row belongs to, from 0 without gaps.
+    folds : ndarray of int64, shape (sample,) or (sample, 2)
+        Number of the fold, or of the two, that each row belongs to, from 0 without
+        gaps.
     alphas : sequence of float
         Penalties, each positive.
 
@@ -41,25 +48,62 @@ class RidgePath:
     def __init__(
         self,
         z: Float[np.ndarray, "sample feature"],
-        folds: Int[np.ndarray, " sample"],
+        folds: Int[np.ndarray, "sample ..."],
         alphas: Sequence[float],
     ) -> None:
         self.alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         if self.alphas.size == 0 or not (self.alphas > 0).all():
             raise InputError(f"alphas must be positive numbers, got {tuple(alphas)}")
-        self.folds = folds
+        self.folds = folds.reshape(len(folds), -1)
         self.n_folds = int(folds.max()) + 1
         self.basis = _row_space(z) if z.shape[0] < z.shape[1] else None
         self.z = z if self.basis is None else z @ self.basis
         n_features = self.z.shape[1]
-        self._counts = np.bincount(folds, minlength=self.n_folds)
-        self._sums = np.zeros((self.n_folds, n_features))
-        self._grams = np.zeros((self.n_folds, n_features, n_features))
-        for fold in range(self.n_folds):
-            for rows in _blocks(np.flatnonzero(folds == fold)):
+        # What each fold learns from and, at last, all rows.
+        self._sums = np.zeros((self.n_folds + 1, n_features))
+        self._grams = np.zeros((self.n_folds + 1, n_features, n_features))
+        for cell in product(range(self.n_folds), repeat=self.folds.shape[1]):
+            total, gram = np.zeros(n_features), np.zeros((n_features, n_features))
+            for rows in _blocks(np.flatnonzero((self.folds == cell).all(axis=1))):
                 block = self.z[rows].astype(np.float64)
-                self._sums[fold] += block.sum(axis=0)
-                self._grams[fold] += block.T @ block
+                total += block.sum(axis=0)
+                gram += block.T @ block
+            for fold in set(range(self.n_folds + 1)) - set(cell):
+                self._sums[fold] += total
+                self._grams[fold] += gram
+
+    def tested(self, fold: int) -> Int[np.ndarray, " row"]:
+        """Return the rows that a fold is tested on.
+
+        Parameters
+        ----------
+        fold : int
+            Its number.
+
+        Returns
+        -------
+        ndarray of int64, shape (row,)
+            Rows that are in it, in both groupings where there are two; may be empty
+            then.
+        """
+        return np.flatnonzero((self.folds == fold).all(axis=1))
+
+    def learned(self, fold: int | None) -> Int[np.ndarray, " row"]:
+        """Return the rows that a fold is predicted from.
+
+        Parameters
+        ----------
+        fold : int or None
+            Its number; None for none.
+
+        Returns
+        -------
+        ndarray of int64, shape (row,)
+            Rows that are not in it, in neither grouping; all rows for None.
+        """
+        if fold is None:
+            return np.arange(len(self.folds))
+        return np.flatnonzero((self.folds != fold).all(axis=1))
 
     def slopes(
         self, targets: Float64[np.ndarray, "sample target"], *, held_out: int | None
@@ -71,7 +115,7 @@ class RidgePath:
         Parameters
         ----------
         targets : ndarray of float64, shape (sample, target)
-            What to regress on; rows of the held-out fold are not looked at.
+            What to regress on; only rows that the fold learns from are looked at.
         held_out : int or None
             The fold to leave out; None for none.
 
@@ -82,14 +126,13 @@ class RidgePath:
         ndarray of float64, shape (feature,)
             Mean of the columns over the rows solved for.
         """
-        kept = np.arange(self.n_folds) != (-1 if held_out is None else held_out)
-        rows = np.flatnonzero(kept[self.folds])
-        n_rows = self._counts[kept].sum()
-        center = self._sums[kept].sum(axis=0) / n_rows
-        gram = self._grams[kept].sum(axis=0) / n_rows - np.outer(center, center)
+        rows, place = self.learned(held_out), -1 if held_out is None else held_out
+        n_rows = len(rows)
+        center = self._sums[place] / n_rows
+        gram = self._grams[place] / n_rows - np.outer(center, center)
         around = targets[rows] - targets[rows].mean(axis=0)
         moment = np.zeros((len(center), targets.shape[1]))
-        for block in _blocks(np.arange(len(rows))):
+        for block in _blocks(np.arange(n_rows)):
             moment += self.z[rows[block]].T.astype(np.float64) @ around[block]
         values, vectors = np.linalg.eigh(gram)
         values = np.maximum(values, 0.0)  # rounding alone makes them negative
@@ -204,45 +247,6 @@ class RidgePath:
             One row per original column.
         """
         return slopes if self.basis is None else self.basis @ slopes
-
-
-def inner_folds(
-    groups: np.ndarray | None, *, n_samples: int, n_folds: int
-) -> Int[np.ndarray, " sample"]:
-    """Assign rows to the folds that penalties are chosen on.
-
-    Parameters
-    ----------
-    groups : ndarray of shape (sample,) or None
-        Rows of one group stay together; None makes contiguous blocks of rows.
-    n_samples, n_folds : int
-        Number of rows, and of folds where there are as many groups.
-
-    Returns
-    -------
-    ndarray of int64, shape (sample,)
-        From 0 without gaps; does not depend on the order of the rows where there
-        are groups.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two folds or two groups.
-    """
-    if n_folds < 2:
-        raise InputError(f"n_folds={n_folds} must be at least 2 to hold a fold out")
-    if groups is None:
-        return np.arange(n_samples) * min(n_folds, n_samples) // n_samples
-    if len(groups) != n_samples:
-        raise InputError(f"{len(groups)} groups for {n_samples} rows")
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise InputError("one group cannot be held out of itself; pass groups=None")
-    folds = np.empty(n_samples, dtype=np.int64)
-    splitter = GroupKFold(min(n_folds, n_groups))
-    for fold, (_, test) in enumerate(splitter.split(folds, groups=groups)):
-        folds[test] = fold
-    return folds
 
 
 def column_moments(

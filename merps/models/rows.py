@@ -2,11 +2,12 @@
 
 import numpy as np
 from jaxtyping import Bool, Int
+from sklearn.model_selection import GroupKFold
 
 from merps.errors import InputError
 from merps.samples import Samples
 
-_ENOUGH_PEOPLE = 3
+_ENOUGH = 3
 
 
 def labeled(samples: Samples) -> Samples:
@@ -68,11 +69,88 @@ def inner_groups(samples: Samples) -> Int[np.ndarray, " sample"] | None:
     """
     people, person = encode(samples.people)
     stimuli, stimulus = encode(samples.stimuli)
-    if len(people) >= _ENOUGH_PEOPLE:
+    if len(people) >= _ENOUGH:
         return person
     if len(stimuli) > 1:
         return stimulus
     return person if len(people) > 1 else None
+
+
+def crossed_groups(samples: Samples) -> Int[np.ndarray, "sample ..."] | None:
+    """Group what is held out together when a model should work for new stimuli, too.
+
+    A model that is tuned on people who watch known stimuli is rewarded for
+    recognizing the stimuli, which is of no use with other ones. With fewer than three
+    people or stimuli crossing would leave a single one to learn from, which shows
+    nothing of how they differ; then one grouping alone is held out.
+
+    Parameters
+    ----------
+    samples : Samples
+        Training rows.
+
+    Returns
+    -------
+    ndarray of int64, shape (sample, 2) or (sample,), or None
+        Person and stimulus where there are at least three of each, else what
+        `inner_groups` gives.
+    """
+    people, person = encode(samples.people)
+    stimuli, stimulus = encode(samples.stimuli)
+    if min(len(people), len(stimuli)) >= _ENOUGH:
+        return np.stack([person, stimulus], axis=1)
+    return inner_groups(samples)
+
+
+def inner_folds(
+    groups: np.ndarray | None, *, n_samples: int, n_folds: int
+) -> Int[np.ndarray, "sample ..."]:
+    """Assign rows to the folds that penalties are chosen on.
+
+    Two groupings, people and stimuli say, are divided into as many folds each, and
+    only pairs of folds with one number are tested, on the rows that share neither. So
+    each person and each stimulus is tested once, after most of the rows, at the price
+    of one fit a fold. All pairs would test each row, too, but cost the square of that
+    or, with fewer folds, leave less than half of the rows to learn from, which asks
+    for another penalty. Which folds of the second grouping go with which of the first
+    is a rotation of their numbers: the one whose smallest pair has the most rows.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (sample,) or (sample, 2), or None
+        Rows of one group stay together; None makes contiguous blocks of rows.
+    n_samples, n_folds : int
+        Number of rows, and of folds where there are as many groups.
+
+    Returns
+    -------
+    ndarray of int64, shape (sample,) or (sample, 2)
+        From 0 without gaps; does not depend on the order of the rows where there
+        are groups.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two folds or two groups.
+    """
+    if n_folds < 2:
+        raise InputError(f"n_folds={n_folds} must be at least 2 to hold a fold out")
+    if groups is None:
+        return np.arange(n_samples) * min(n_folds, n_samples) // n_samples
+    if len(groups) != n_samples:
+        raise InputError(f"{len(groups)} groups for {n_samples} rows")
+    groupings = groups.reshape(n_samples, -1).T
+    if len(groupings) > 2:
+        raise InputError(f"{len(groupings)} groupings are too many; give at most two")
+    n_folds = min(n_folds, *(len(np.unique(grouping)) for grouping in groupings))
+    if n_folds < 2:
+        raise InputError("one group cannot be held out of itself; pass groups=None")
+    folds = np.empty(groupings.shape, dtype=np.int64)
+    for own, grouping in zip(folds, groupings, strict=True):
+        splitter = GroupKFold(n_folds)
+        for fold, (_, test) in enumerate(splitter.split(own, groups=grouping)):
+            own[test] = fold
+    return _paired(*folds) if len(folds) == 2 else folds[0]
 
 
 def has_features(samples: Samples) -> Bool[np.ndarray, " sample"]:
@@ -151,3 +229,22 @@ def encode(names: np.ndarray) -> tuple[tuple[str, ...], Int[np.ndarray, " sample
     distinct, codes = np.unique(names[heads], return_inverse=True)
     lengths = np.diff(heads, append=len(names))
     return tuple(distinct.tolist()), np.repeat(codes, lengths)
+
+
+def _paired(
+    first: Int[np.ndarray, " sample"], second: Int[np.ndarray, " sample"]
+) -> Int[np.ndarray, "sample 2"]:
+    """Renumber the second folds so that pairs of one number are fit to be tested."""
+    n_folds = int(first.max()) + 1
+    rows = np.zeros((n_folds, n_folds), dtype=np.int64)
+    np.add.at(rows, (first, second), 1)
+    apart = rows.sum() - rows.sum(axis=0) - rows.sum(axis=1)[:, None] + rows
+    rows[apart == 0] = 0  # there is nothing to predict them from
+    numbers = np.arange(n_folds)
+
+    def tested(turn: int) -> tuple[int, int]:
+        pairs = rows[numbers, (numbers + turn) % n_folds]
+        return int(pairs.min()), int(pairs.sum())
+
+    turn = max(range(n_folds), key=tested)
+    return np.stack([first, (second - turn) % n_folds], axis=1)

@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 from merps.errors import InputError
 from merps.models.regression import RidgeRegressor
 from merps.models.rows import (
+    crossed_groups,
     has_features,
     in_order,
-    inner_groups,
     labeled,
     require_same_features,
 )
@@ -25,8 +25,10 @@ _FEWEST_ROWS = 2
 class SignalModel(BaseEstimator):
     """Regress valence and arousal on the features of the signals.
 
-    Penalties are chosen on held-out people where there are at least three, else on
-    held-out stimuli. A row without any feature is not learned from, and is predicted
+    Penalties are chosen on held-out people who watch held-out stimuli where there are
+    at least three of each: on known stimuli, too weak a penalty wins by recognizing
+    them. Else they are chosen on held-out people where there are at least three, else
+    on held-out stimuli. A row without any feature is not learned from, and is predicted
     as the training median.
 
     Parameters
@@ -57,6 +59,11 @@ class SignalModel(BaseEstimator):
     def alpha_(self) -> Float64[np.ndarray, "2"]:
         """Penalty chosen for each dimension."""
         return self.regressor_.alpha_
+
+    @property
+    def inner_mae_(self) -> Float64[np.ndarray, "2"]:
+        """Held-out absolute error of each dimension at that penalty."""
+        return self.regressor_.inner_mae_
 
     def fit(self, samples: Samples) -> "SignalModel":
         """Learn from features and labels.
@@ -89,7 +96,7 @@ class SignalModel(BaseEstimator):
             )
         template = RidgeRegressor() if self.regressor is None else self.regressor
         self.regressor_ = clone(template).fit(
-            samples.features, samples.require_targets(), groups=inner_groups(samples)
+            samples.features, samples.require_targets(), groups=crossed_groups(samples)
         )
         return self
 
