@@ -251,8 +251,8 @@ def stage_sum(run: harness.Run) -> float:
 
 def merps_stages(data: str, n_threads: int) -> dict[str, float]:
     """Read and filter all people, as `merps preprocess` does before it stores."""
-    from merps.config import Config
     from merps.datasets.mer_ps import open_dataset
+    from merps.options import Config
     from merps.pipeline.trials import preprocess_plan
 
     config = Config().preprocess

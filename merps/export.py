@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from merps.config import Config
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import InputError
+from merps.options import Config
 from merps.shapes import Signal
 from merps.store import Store, StoredPerson, remove_leftovers, require_space
 from merps.store.files import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from merps.config import Config
+from merps.options import Config
 
 BENCH = Path(__file__).parents[1] / "bench"
 

@@ -6,22 +6,23 @@ import pytest
 import yaml
 
 from merps import config as config_module
-from merps import splits
-from merps.config import Config, dump_config, load_config, preset_names
+from merps import options, splits
+from merps.config import dump_config, load_config, preset_names
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
+from merps.options import Config
 from merps.preprocessing import filters, quality, repair
 from merps.windows import WindowGrid
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
 
 STAGES = [
-    (config_module.EegBandPassConfig, filters.band_pass),
-    (config_module.FnirsBandPassConfig, filters.band_pass),
-    (config_module.NotchConfig, filters.notch),
-    (config_module.EegQualityConfig, quality.measure_quality),
-    (config_module.FnirsQualityConfig, quality.measure_quality),
-    (config_module.LeadInConfig, repair.joins),
+    (options.EegBandPassConfig, filters.band_pass),
+    (options.FnirsBandPassConfig, filters.band_pass),
+    (options.NotchConfig, filters.notch),
+    (options.EegQualityConfig, quality.measure_quality),
+    (options.FnirsQualityConfig, quality.measure_quality),
+    (options.LeadInConfig, repair.joins),
 ]
 
 

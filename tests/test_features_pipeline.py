@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from merps.config import Config, load_config
+from merps.config import load_config
 from merps.errors import DataError, InputError
+from merps.options import Config
 from merps.pipeline import extract_samples, preprocess_dataset
 from merps.pipeline.features import align_features
 from merps.store import Store

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from merps.config import Config, load_config
+from merps.config import load_config
 from merps.errors import DataError, InputError, SpaceError
 from merps.models.persistence import load_model, save_model
+from merps.options import Config
 from merps.pipeline import (
     MODELS,
     evaluate_model,

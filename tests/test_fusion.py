@@ -5,11 +5,11 @@ from scipy.stats import ttest_1samp
 from tables import make_samples, scrambled, shuffled
 from test_signals import blanked
 
-from merps.config import ModelConfig
 from merps.errors import InputError
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import VideoTimePrior
 from merps.models.regression import RidgeRegressor
+from merps.options import ModelConfig
 from merps.scores import score
 
 

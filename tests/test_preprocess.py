@@ -12,9 +12,10 @@ import pytest
 from scipy.io import loadmat
 from scipy.signal import butter, iirnotch, sosfiltfilt, tf2sos
 
-from merps.config import PreprocessConfig, load_config
+from merps.config import load_config
 from merps.datasets.mer_ps import open_dataset
 from merps.errors import DataError, InputError, SpaceError
+from merps.options import PreprocessConfig
 from merps.pipeline import preprocess_dataset, preprocess_trial
 from merps.pipeline.trials import preprocess_plan
 from merps.preprocessing.filters import resample

@@ -179,7 +179,9 @@ def fit(
     session: Session,
     store: StoreFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "fusion",
+    model: Annotated[
+        str, typer.Option(help="Name of a model or preset; as configured if absent.")
+    ] = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
     hold_out: Annotated[
@@ -199,14 +201,16 @@ def fit(
         fitted = fit_model(
             store,
             out,
-            model=model,
+            model=model or None,
             config=options,
             hold_out=_split(hold_out),
             allow_eval_only=allow_eval_only,
             jobs=jobs,
             progress=steps,
         )
-    session.say(f"{model} fitted on {len(fitted.people)} people, in {out}")
+    session.say(
+        f"{model or options.model.kind} fitted on {len(fitted.people)} people, in {out}"
+    )
     if "gain" in fitted.facts:
         valence, arousal = fitted.facts["gain"]
         session.say(
@@ -222,7 +226,7 @@ def evaluate(
     session: Session,
     store: StoreFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    model: Annotated[str, typer.Option(help="Models: A,B,...")] = "bandpower,fusion",
+    model: Annotated[str, typer.Option(help="Models or presets: A,B,...")] = "",
     protocol: Annotated[
         str, typer.Option(help="people,videos,both,within or some of them.")
     ] = "",
@@ -243,7 +247,7 @@ def evaluate(
         evaluation = evaluate_model(
             store,
             out,
-            models=_split(model),
+            models=_split(model) or None,
             protocols=_split(protocol) or None,
             config=options,
             jobs=jobs,

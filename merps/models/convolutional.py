@@ -21,13 +21,13 @@ from merps.models.inputs import (
     digest_training,
     measure_scalings,
     require_same_windows,
+    scale_targets,
+    unscale_targets,
     window_facts,
 )
-from merps.models.rows import encode, in_order, labeled
+from merps.models.rows import in_order, labeled, order_of
 from merps.samples import Samples
 from merps.shapes import SampleTargets
-
-_MIDDLE, _HALF_RANGE = 128.0, 127.0
 
 
 class ConvolutionalRegressor(BaseEstimator):
@@ -176,6 +176,12 @@ class ConvolutionalRegressor(BaseEstimator):
         self.seed = seed
         self.pretrained = pretrained
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the blocks that it asks of samples."""
+        used = BLOCKS if self.net == JOINT else self._nets()
+        return tuple(BLOCKS[modality] for modality in used)
+
     def fit(
         self,
         samples: Samples,
@@ -239,7 +245,7 @@ class ConvolutionalRegressor(BaseEstimator):
             if self.pretrained:
                 load_pretrained(net, Path(self.pretrained))
             with torch.no_grad():
-                net.offset.copy_(torch.from_numpy(_scale(self.median_)))
+                net.offset.copy_(torch.from_numpy(scale_targets(self.median_)))
             store = None
             if checkpoints is not None:
                 digest = digest_training(
@@ -247,7 +253,7 @@ class ConvolutionalRegressor(BaseEstimator):
                 )
                 store = Checkpoints(Path(checkpoints), digest)
             net, feed = self._placed(net, samples, scalings)
-            targets = torch.from_numpy(_scale(samples.require_targets()))
+            targets = torch.from_numpy(scale_targets(samples.require_targets()))
             learn = sequences_of(samples, rows[~apart], length=self.sequence_s)
             self.history_ = train(
                 net,
@@ -293,8 +299,7 @@ class ConvolutionalRegressor(BaseEstimator):
         predicted = np.tile(self.median_, (len(samples), 1))
         if not len(samples):
             return predicted
-        people, stimuli = encode(samples.people)[1], encode(samples.stimuli)[1]
-        order = np.lexsort((samples.seconds, stimuli, people))
+        order = order_of(samples)
         samples = samples.take(order)
         require_same_windows(samples, self._facts)
         scalings = self._shared()
@@ -310,7 +315,7 @@ class ConvolutionalRegressor(BaseEstimator):
                 batch_size=self.batch_size,
             )
         there = np.isfinite(outputs[:, 0])
-        predicted[order[there]] = _MIDDLE + _HALF_RANGE * outputs[there]
+        predicted[order[there]] = unscale_targets(outputs[there])
         return predicted
 
     def check_state(self) -> None:
@@ -392,8 +397,3 @@ class ConvolutionalRegressor(BaseEstimator):
             return unpack_scalings(self.scalings_, {})
         sizes = {m: one.n_folded for m, one in self._facts.items()}
         return unpack_scalings(self.scalings_, sizes)
-
-
-def _scale(targets: Float64[np.ndarray, "*row 2"]) -> Float64[np.ndarray, "*row 2"]:
-    """Bring labels 1..255 to -1..1."""
-    return (targets - _MIDDLE) / _HALF_RANGE

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from merps.errors import InputError
 from merps.models.alignment import (
@@ -23,6 +23,7 @@ BLOCKS: Mapping[str, str] = {"eeg": "eeg_windows", "fnirs": "fnirs_windows"}
 #: The net of both modalities at once, which is merps' own.
 JOINT = "GraphCrossAttention"
 
+_MIDDLE, _HALF_RANGE = 128.0, 127.0
 _CHOICES = {
     "loss": ("l1", "huber", "ccc"),
     "alignment": ("none", "person", "whiten"),
@@ -255,3 +256,39 @@ def digest_training(
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def scale_targets(
+    targets: Float64[np.ndarray, "*row 2"],
+) -> Float64[np.ndarray, "*row 2"]:
+    """Bring labels to the range of a net.
+
+    Parameters
+    ----------
+    targets : ndarray of float64, shape (..., 2)
+        On the scale 1..255.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 2)
+        From -1 to 1.
+    """
+    return (targets - _MIDDLE) / _HALF_RANGE
+
+
+def unscale_targets(
+    outputs: Float64[np.ndarray, "*row 2"],
+) -> Float64[np.ndarray, "*row 2"]:
+    """Undo `scale_targets`.
+
+    Parameters
+    ----------
+    outputs : ndarray of float64, shape (..., 2)
+        From -1 to 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 2)
+        On the scale 1..255.
+    """
+    return _MIDDLE + _HALF_RANGE * outputs

@@ -202,7 +202,7 @@ def _log_power(
     edges_s: Float64[np.ndarray, " edge"],
     order: int,
     pad_s: float,
-) -> Float64[np.ndarray, "channel time"]:
+) -> Float64[np.ndarray, "channel bin"]:
     """Return the log power of one band in each bin; NaN where a sample is missing."""
     low_hz, high_hz = band
     filtered_ct = band_pass(
@@ -220,7 +220,7 @@ def _log_power(
 
 def _bin_means(
     signal: Signal, recording: Recording, edges_s: Float64[np.ndarray, " edge"]
-) -> Float64[np.ndarray, "*kind channel time"]:
+) -> Float64[np.ndarray, "*kind channel bin"]:
     """Average the samples of each bin; NaN where one is missing."""
     edges = np.rint((edges_s - recording.start_s) * recording.rate_hz).astype(np.int64)
     edges = np.minimum(edges, signal.shape[-1])

@@ -30,8 +30,15 @@ from merps.models.riemannian_inputs import (
     layout_of,
     leading_of_bands,
     require_same_layout,
+    require_shapes,
 )
-from merps.models.rows import encode, in_order, inner_groups, labeled
+from merps.models.rows import (
+    crossed_groups,
+    encode,
+    in_order,
+    labeled,
+    order_of,
+)
 from merps.models.window_matrices import (
     mean_covariance,
     reduced_matrices,
@@ -41,7 +48,6 @@ from merps.samples import Block, Samples
 from merps.shapes import SampleTargets
 
 logger = logging.getLogger(__name__)
-
 
 _FEWEST_ROWS = 2
 
@@ -161,6 +167,12 @@ class RiemannianRegressor(BaseEstimator):
         self.jobs = jobs
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the blocks that it asks of samples."""
+        names = [BLOCKS[name] for name in self.inputs]
+        return tuple([*names, REST] if "eeg" in self.inputs else names)
+
+    @property
     def alpha_(self) -> Float64[np.ndarray, "2"]:
         """Penalty chosen for each dimension."""
         return self.regressor_.alpha_
@@ -187,8 +199,7 @@ class RiemannianRegressor(BaseEstimator):
         Raises
         ------
         InputError
-            If an option is wrong, a block is missing, or fewer than two rows have
-            labels and signals.
+            If an option is wrong, a block is missing, or rows are too few.
         """
         check_options(self.get_params(deep=False))
         samples = in_order(labeled(samples))
@@ -207,10 +218,11 @@ class RiemannianRegressor(BaseEstimator):
             )
         if len(there) < len(samples):
             samples, vectors = samples.take(there), vectors[there]
-        template = RidgeRegressor() if self.regressor is None else self.regressor
-        self.regressor_ = clone(template).fit(
-            vectors, samples.require_targets(), groups=inner_groups(samples)
+        targets, groups = samples.require_targets(), crossed_groups(samples)
+        regressor = (
+            RidgeRegressor() if self.regressor is None else clone(self.regressor)
         )
+        self.regressor_ = regressor.fit(vectors, targets, groups=groups)
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:
@@ -236,8 +248,7 @@ class RiemannianRegressor(BaseEstimator):
         predicted = np.tile(self.median_, (len(samples), 1))
         if not len(samples):
             return predicted
-        people, stimuli = encode(samples.people)[1], encode(samples.stimuli)[1]
-        order = np.lexsort((samples.seconds, stimuli, people))
+        order = order_of(samples)
         samples = samples.take(order)
         matrices = {}
         for name in self.inputs:
@@ -271,21 +282,12 @@ class RiemannianRegressor(BaseEstimator):
             if set(kept) != names:
                 raise InputError("means or directions are not those of the inputs")
         for name in self.inputs:
-            n_bands, n_channels, _ = self.directions_[name].shape
-            n = self._n_components(name)
-            n_rows = n_channels if name == "eeg" else n
-            for kept, shape in (
-                (self.directions_, self.directions_[name].shape),
-                (self.means_, (1, n_channels, n_channels)),
-                (self.centers_, (n_bands, n_rows, n_rows)),
-                (self.turns_, (n_bands, n, n)),
-            ):
-                array = kept.get(name)
-                if array is not None and (array.shape, array.dtype) != (shape, float):
-                    raise InputError(f"an array of {name} is not float64 of {shape}")
-        shape = (2, sum(map(self._n_features, self.inputs)))
-        if self.regressor_.coef_.shape != shape:
-            raise InputError(f"the slopes are not of shape {shape}")
+            kept = (self.means_, self.directions_, self.centers_, self.turns_)
+            n_rows = self._n_components(name)
+            require_shapes(name, *(part.get(name) for part in kept), n_rows=n_rows)
+        n_features = sum(map(self._n_features, self.inputs))
+        if self.regressor_.coef_.shape != (2, n_features):
+            raise InputError(f"the slopes are not of shape {(2, n_features)}")
 
     def _learn(self, name: str, block: Block) -> Block:
         """Learn means and directions of an input; return its matrices."""
@@ -312,7 +314,7 @@ class RiemannianRegressor(BaseEstimator):
         if name == "eeg":
             return block
         learned = (self.means_[name][0], self.directions_[name][0])
-        delays = self._delays(name)
+        delays = tuple(self.delays) if name == "eeg_delays" else ()
         return reduced_matrices(block, *learned, delays=delays, jobs=self.jobs)
 
     def _smoothed(
@@ -363,12 +365,11 @@ class RiemannianRegressor(BaseEstimator):
                 power = np.nansum(references.diagonal(axis1=2, axis2=3), axis=2)
                 at_rest = (power > 0).all(axis=1)
             measured = np.bincount(groups.codes, groups.rows >= 0, groups.n_groups) > 0
-            n_without = int(np.sum(measured & ~at_rest))
-            if n_without:
+            if without := int(np.sum(measured & ~at_rest)):
                 logger.warning(
-                    "%d of %d people have no rest in %s; they are recentered at the "
-                    "mean of their own windows (transductive)",
-                    *(n_without, int(measured.sum()), REST),
+                    "%d people have no rest in %s; they are recentered at the mean of "
+                    "their own windows (transductive)",
+                    *(without, REST),
                 )
         if not at_rest.all():
             rows = np.where(at_rest[groups.codes], -1, groups.rows)
@@ -388,13 +389,10 @@ class RiemannianRegressor(BaseEstimator):
             jobs=self.jobs,
         )
 
-    def _delays(self, name: str) -> tuple[int, ...]:
-        """Return the delays of an input."""
-        return tuple(self.delays) if name == "eeg_delays" else ()
-
     def _n_components(self, name: str) -> int:
         """Return how many rows the recentered matrices of an input have."""
-        return self.directions_[name].shape[2] * (1 + len(self._delays(name)))
+        copies = 1 + len(self.delays) if name == "eeg_delays" else 1
+        return copies * self.directions_[name].shape[2]
 
     def _n_features(self, name: str) -> int:
         """Return how many numbers the tangent vectors of an input have."""

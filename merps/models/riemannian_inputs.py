@@ -163,3 +163,40 @@ def require_same_layout(
         f"{name} signals are others than those this model was fitted on: {which}; "
         "prepare both the same way"
     )
+
+
+def require_shapes(
+    name: str,
+    mean: np.ndarray | None,
+    directions: np.ndarray,
+    center: np.ndarray,
+    turn: np.ndarray | None,
+    *,
+    n_rows: int,
+) -> None:
+    """Refuse arrays of an input that do not fit each other.
+
+    Parameters
+    ----------
+    name : str
+        The input.
+    mean, directions, center, turn : ndarray or None
+        What a model has learned of it; None where there is no such array.
+    n_rows : int
+        Rows of its recentered matrices.
+
+    Raises
+    ------
+    InputError
+        If one has another shape than the directions ask for, or is not of float64.
+    """
+    n_bands, n_channels, _ = directions.shape
+    n_center = n_channels if name == "eeg" else n_rows
+    for array, shape in (
+        (directions, directions.shape),
+        (mean, (1, n_channels, n_channels)),
+        (center, (n_bands, n_center, n_center)),
+        (turn, (n_bands, n_rows, n_rows)),
+    ):
+        if array is not None and (array.shape, array.dtype) != (shape, float):
+            raise InputError(f"an array of {name} is not float64 of {shape}")

@@ -47,10 +47,26 @@ def in_order(samples: Samples) -> Samples:
     Samples
         The same table where it is sorted already.
     """
-    keys = (samples.seconds, encode(samples.stimuli)[1], encode(samples.people)[1])
-    order = np.lexsort(keys)
+    order = order_of(samples)
     sorted_already = np.array_equal(order, np.arange(len(order)))
     return samples if sorted_already else samples.take(order)
+
+
+def order_of(samples: Samples) -> Int[np.ndarray, " sample"]:
+    """Return what sorts rows by person, stimulus and second.
+
+    Parameters
+    ----------
+    samples : Samples
+        Rows in any order.
+
+    Returns
+    -------
+    ndarray of int64, shape (sample,)
+        Row numbers.
+    """
+    keys = (samples.seconds, encode(samples.stimuli)[1], encode(samples.people)[1])
+    return np.lexsort(keys)
 
 
 def inner_groups(samples: Samples) -> Int[np.ndarray, " sample"] | None:

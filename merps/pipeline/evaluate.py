@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from merps.config import Config
 from merps.engine import Progress, Silence
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
 from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.models.rows import labeled
+from merps.options import Config
+from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import extract_samples
-from merps.pipeline.models import SIGNAL_MODELS, make_model, open_store
+from merps.pipeline.models import QUICK_MODELS, make_model, open_store
 from merps.pipeline.runs import (
     EVAL_ONLY,
     METRICS,
@@ -71,7 +72,7 @@ def evaluate_model(
     store: Path | str,
     run: Path | str | None = None,
     *,
-    models: Sequence[str] = SIGNAL_MODELS,
+    models: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
     config: Config | None = None,
     jobs: int = 2,
@@ -87,8 +88,9 @@ def evaluate_model(
         Preprocessed people with labels.
     run : Path, optional
         Folder for predictions, metrics and the run card; nothing is written if absent.
-    models : sequence of str
-        Some of `MODELS`.
+    models : sequence of str, optional
+        Some of `MODELS`, or presets that choose one; if absent all that are quick, and
+        the configured one.
     protocols : sequence of str, optional
         Some of people, videos, both and within; as configured if absent.
     config : Config, optional
@@ -115,13 +117,15 @@ def evaluate_model(
     """
     opened, config = open_store(store, config)
     progress = progress or Silence()
+    models = models or dict.fromkeys((*QUICK_MODELS, config.model.kind))
+    seed = config.evaluate.seed
     makers = {
-        name: partial(make_model, name, config.model)
+        name: partial(make_model, name, config.model, seed=seed)
         for name in models
         if name not in RUNGS
     }
-    for make in makers.values():
-        make()  # an unknown name is told before the work starts
+    # An unknown name is told before the work starts.
+    needed = [name for make in makers.values() for name in needed_blocks(make())]
     protocols = tuple(dict.fromkeys(protocols or config.evaluate.protocols))
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise InputError(
@@ -129,12 +133,12 @@ def evaluate_model(
         )
     if opened.role == "eval-only":
         logger.warning("%s: each fold is %s", store, EVAL_ONLY)
-    seed = config.evaluate.seed
     emotions = None if opened.source == "unlisted" else MER_PS_EMOTIONS
     if run is not None:
         prepare_run(Path(run), "evaluate")
-    samples = extract_samples(opened, config=config, jobs=jobs, progress=progress)
-    samples = labeled(samples)
+    options = {"config": config, "jobs": jobs, "progress": progress}
+    samples = labeled(extract_samples(opened, **options))
+    samples = attach_blocks(samples, opened, needed, **options)
     n_folds = sum(
         len(folds(p, samples.people, samples.stimuli, seed=seed, emotions=emotions))
         for p in protocols

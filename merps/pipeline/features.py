@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from merps.config import Config, FeatureConfig, WindowConfig
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import DataError, InputError
 from merps.features.hemodynamics import SUMMARIES, summarize_hemodynamics
 from merps.features.reference import standardize_within_person, subtract_rest
 from merps.features.spectral import differential_entropy, log_band_power
 from merps.features.temporal import smooth_in_time
+from merps.options import Config, FeatureConfig, WindowConfig
 from merps.predictions import name_some
 from merps.recording import Recording, Trial
 from merps.samples import Samples

@@ -1,22 +1,29 @@
 """From features to a fitted model in a run folder."""
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merps.config import Config, ModelConfig, PreprocessConfig
+from merps.config import load_config, preset_names
 from merps.engine import Progress
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, learned_facts
+from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
+from merps.models.lags import LagSearch
 from merps.models.persistence import save_model
 from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.riemannian import RiemannianRegressor
 from merps.models.rows import labeled
 from merps.models.signals import SignalModel
+from merps.options import Config, LagConfig, ModelConfig, PreprocessConfig
+from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import extract_samples
 from merps.pipeline.runs import (
+    CHECKPOINTS,
     EVAL_ONLY,
     METRICS,
     describe_data,
@@ -32,22 +39,27 @@ from merps.store import Store
 logger = logging.getLogger(__name__)
 
 #: Models that learn from signals, in the order of tables.
-SIGNAL_MODELS = ("bandpower", "fusion")
-#: Every model by name.
+SIGNAL_MODELS = ("bandpower", "riemannian", "convolutional", "fusion")
+#: Every model by name; presets of configurations that choose one are names, too.
 MODELS = (*RUNGS, *SIGNAL_MODELS)
+#: What is compared where nothing is asked for: all but those that take hours.
+QUICK_MODELS = ("bandpower", "riemannian", "fusion")
 
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
 
 
-def make_model(name: str, config: ModelConfig | None = None) -> Any:
+def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -> Any:
     """Make an unfitted model.
 
     Parameters
     ----------
     name : str
-        One of `MODELS`.
+        One of `MODELS`, or a preset that chooses one; its options then are those of
+        the preset.
     config : ModelConfig, optional
         Options; the defaults if absent.
+    seed : int, optional
+        Of initial weights and batches, for models that draw.
 
     Returns
     -------
@@ -62,12 +74,25 @@ def make_model(name: str, config: ModelConfig | None = None) -> Any:
     config = config or ModelConfig()
     if name in RUNGS:
         return RUNGS[name]()
+    if name not in MODELS:
+        preset = _preset_model(name)
+        return make_model(preset.kind, preset, seed=seed)
     shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
-    if name == "bandpower":
-        return SignalModel(_REGRESSORS[config.regressor](**shared))
     if name == "fusion":
         return ResidualFusion(gains=config.gains, **shared)
-    raise InputError(f"no model {name!r}; there are {', '.join(MODELS)}")
+    if name == "convolutional":
+        return ConvolutionalRegressor(seed=seed, **config.convolutional.model_dump())
+    regressor = _REGRESSORS[config.regressor](**shared)
+    if name == "bandpower":
+        model = SignalModel(regressor)
+    else:
+        options = config.riemannian.model_dump()
+        model = RiemannianRegressor(regressor=regressor, **options)
+    if config.lags == LagConfig():
+        return model
+    return LagSearch(
+        model, eeg_lags_s=config.lags.eeg_s, fnirs_lags_s=config.lags.fnirs_s
+    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +122,7 @@ def fit_model(
     store: Path | str,
     run: Path | str,
     *,
-    model: str = "fusion",
+    model: str | None = None,
     config: Config | None = None,
     hold_out: Sequence[str] = (),
     allow_eval_only: bool = False,
@@ -113,8 +138,8 @@ def fit_model(
     run : Path
         Folder for ``model.json``, ``weights.safetensors``, ``config.yaml`` and the
         run card.
-    model : str
-        One of `MODELS`.
+    model : str, optional
+        One of `MODELS`, or a preset that chooses one; as configured if absent.
     config : Config, optional
         Options; the defaults if absent. How signals were preprocessed is taken from
         the store.
@@ -157,16 +182,17 @@ def fit_model(
             "fit on the training release, or pass --allow-eval-only, which the run "
             "card and every report on this model will say"
         )
-    estimator = make_model(model, config.model)
+    model = model or config.model.kind
+    estimator = make_model(model, config.model, seed=config.evaluate.seed)
     prepare_run(Path(run), "fit")
     people = tuple(name for name in opened.people if name not in set(hold_out))
-    samples = labeled(
-        extract_samples(
-            opened, config=config, people=people, jobs=jobs, progress=progress
-        )
-    )
+    options = {"config": config, "jobs": jobs, "progress": progress}
+    samples = labeled(extract_samples(opened, people=people, **options))
+    samples = attach_blocks(samples, opened, needed_blocks(estimator), **options)
+    checkpoints = Path(run) / CHECKPOINTS
+    resumable = isinstance(estimator, ConvolutionalRegressor)
     with threadpool_limits(1):  # equal sums, whatever the machine is doing
-        estimator.fit(samples)
+        estimator.fit(samples, **({"checkpoints": checkpoints} if resumable else {}))
     data = describe_data(opened, people)
     warning = {"warning": EVAL_ONLY} if opened.role == "eval-only" else {}
     card = {
@@ -188,7 +214,22 @@ def fit_model(
         files={METRICS: to_json(line) + "\n"},
         facts={"model": model, "held_out": sorted(set(hold_out)), **warning},
     )
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return fitted
+
+
+def _preset_model(name: str) -> ModelConfig:
+    """Return the model that a preset chooses."""
+    names = [n for n in preset_names() if "kind" in _chosen(n).model_fields_set]
+    if name not in names:
+        known = ", ".join((*MODELS, *names))
+        raise InputError(f"no model {name!r}; there are {known}")
+    return _chosen(name)
+
+
+def _chosen(preset: str) -> ModelConfig:
+    """Return the section on models of a preset."""
+    return load_config(preset).model
 
 
 def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]:

@@ -17,6 +17,7 @@ from merps.engine import Progress
 from merps.errors import DataError, InputError
 from merps.models.persistence import load_model
 from merps.models.rows import has_features
+from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import align_features, extract_samples
 from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
 from merps.pipeline.runs import read_card, restore_config
@@ -125,27 +126,32 @@ def predict_dataset(
             data, folder, config=config, jobs=jobs, progress=progress
         )
         present = {*preprocessed.done, *preprocessed.skipped}
+        opened = Store.open(folder)
         samples = extract_samples(
-            Store.open(folder),
+            opened,
             config=config,
             people=[name for name in dataset.people if name in present],
             asked=dataset.seconds,
             jobs=jobs,
         )
-    names = getattr(model, "feature_names_", ())
-    samples = align_features(samples, names)
-    if ids is not None:
-        samples = _asked(samples, ids)
-    if not len(samples):
-        raise DataError(f"{data}: no recording lasts a second; nothing to predict")
-    with threadpool_limits(1):  # equal sums, whatever the machine is doing
-        values = finalize(model.predict(samples))
+        names = getattr(model, "feature_names_", ())
+        samples = align_features(samples, names)
+        if ids is not None:
+            samples = _asked(samples, ids)
+        if not len(samples):
+            raise DataError(f"{data}: no recording lasts a second; nothing to predict")
+        needed = needed_blocks(model)
+        samples = attach_blocks(samples, opened, needed, config=config, jobs=jobs)
+        with threadpool_limits(1):  # equal sums, whatever the machine is doing
+            values = finalize(model.predict(samples))
     write_predictions(out, samples.ids, values)
-    n_known = int(np.sum(has_features(samples))) if names else 0
+    there = has_features(samples) if names else np.zeros(len(samples), dtype=bool)
+    for block in samples.blocks.values():
+        there |= block.rows >= 0
     return Predicted(
         ids=tuple(samples.ids),
         values=values,
-        without_signals=len(samples) - n_known,
+        without_signals=int(np.sum(~there)),
         preprocessed=preprocessed,
     )
 

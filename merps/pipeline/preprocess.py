@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from merps.config import Config, PreprocessConfig
 from merps.datasets.mer_ps import MerPsDataset, open_dataset
 from merps.datasets.survey import TrialFailure, TrialPlan
 from merps.engine import (
@@ -22,6 +21,7 @@ from merps.engine import (
     worker_threads,
 )
 from merps.errors import DataError
+from merps.options import Config, PreprocessConfig
 from merps.pipeline.trials import preprocess_plan
 from merps.predictions import name_some
 from merps.recording import Trial

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from merps import __version__
-from merps.config import Config, dump_config
+from merps.config import dump_config
 from merps.errors import DataError, InputError, mismatch
 from merps.models.persistence import DESCRIPTION, WEIGHTS
+from merps.options import Config
 from merps.store import Store
 from merps.store.files import replace_file, writing
 
@@ -20,10 +21,12 @@ Kind: TypeAlias = Literal["fit", "evaluate"]
 
 PREDICTIONS = "predictions"
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
 EVAL_ONLY = "fitted on people who are meant for evaluation only"
 
 _CARD, _CONFIG, _IGNORE = "run.json", "config.yaml", ".gitignore"
-_OURS = {_CARD, _CONFIG, _IGNORE, METRICS, PREDICTIONS, DESCRIPTION, WEIGHTS}
+_OURS = {_CARD, _CONFIG, _IGNORE, METRICS, PREDICTIONS, CHECKPOINTS}
+_OURS |= {DESCRIPTION, WEIGHTS}
 # Models and predictions derive from licensed data: they stay out of git.
 _IGNORE_ALL = b"*\n"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn")

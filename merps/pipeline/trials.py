@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from merps.config import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
 from merps.datasets.person import OpenPerson
 from merps.datasets.survey import TrialFailure, TrialPlan
 from merps.errors import InputError
+from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
 from merps.preprocessing.chain import filter_pieces
 from merps.preprocessing.filters import design_band_pass, design_notch
 from merps.preprocessing.quality import measure_quality

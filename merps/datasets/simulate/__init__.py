@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from merps.config import Config
 from merps.datasets.arrays import (
     EEG_CHANNELS,
     EEG_RATES_HZ,
@@ -26,6 +25,7 @@ from merps.datasets.simulate.synthetic import SyntheticEeg, SyntheticFnirs
 from merps.datasets.simulate.world import REST_S, VIDEO_SECONDS, World
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import InputError, LockedError, SpaceError
+from merps.options import Config
 from merps.store import require_space
 
 logger = logging.getLogger(__name__)
