@@ -14,6 +14,7 @@ from windowed import TINY, make_windowed, unlabeled
 from merps.errors import DataError, InputError, SpaceError
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
+from merps.models.lags import LagSearch
 from merps.models.persistence import (
     DESCRIPTION,
     MODELS,
@@ -35,9 +36,12 @@ EVERY = [
     SignalModel(),
     SignalModel(HuberRegressor(alphas=(1, 10.0), max_iter=3)),
     ResidualFusion(n_folds=3),
+    LagSearch(ResidualFusion(n_folds=3)),
 ]
 every_model = pytest.mark.parametrize(
-    "model", EVERY, ids=["constant", "video", "video_time", "ridge", "huber", "fusion"]
+    "model",
+    EVERY,
+    ids=["constant", "video", "video_time", "ridge", "huber", "fusion", "lags"],
 )
 
 

@@ -26,10 +26,15 @@ RUNGS: Mapping[str, Callable[[], Any]] = {
     "video_time": VideoTimePrior,
 }
 
-#: Gains, penalties and inner errors of a model by dimension; None where undefined.
-Facts: TypeAlias = dict[str, list[float | None]]
+#: Gains, penalties and inner errors of a model by dimension, lags and inner errors of
+#: all that were tried; None where a number is undefined.
+Facts: TypeAlias = dict[str, int | list]
 
-_FACTS = ("gain_", "alpha_", "inner_mae_", "prior_inner_mae_")
+_FACTS = (
+    *("gain_", "alpha_", "inner_mae_", "prior_inner_mae_"),
+    *("eeg_lag_s_", "eeg_lags_s", "eeg_curve_"),
+    *("fnirs_lag_s_", "fnirs_lags_s", "fnirs_curve_"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class ProtocolResult:
     manifest_sha256 : str
         Digest of the manifest as canonical JSON.
     facts : dict
-        By model and fold: gains, penalties and inner errors, where a model has them.
+        By model and fold: gains, penalties, inner errors and lags, where a model has
+        them.
     """
 
     protocol: str
@@ -186,14 +192,27 @@ def learned_facts(model: Any) -> Facts:
     Returns
     -------
     dict
-        Gains, penalties and inner errors by dimension; None where one is undefined.
+        Gains, penalties and inner errors by dimension, lags with the curves they were
+        chosen by, also those of fitted models inside it; None where a number is
+        undefined. Plain values, as JSON has them.
     """
+    facts: Facts = {}
+    for name, part in vars(model).items():
+        if name.endswith("_") and hasattr(part, "get_params"):
+            facts |= learned_facts(part)
     found = {name: getattr(model, name, None) for name in _FACTS}
-    return {
-        name.rstrip("_"): [None if np.isnan(x) else x for x in np.asarray(v).tolist()]
-        for name, v in found.items()
-        if v is not None
+    own = {name: value for name, value in found.items() if value is not None}
+    return facts | {
+        name.rstrip("_"): _defined(np.asarray(value).tolist())
+        for name, value in own.items()
     }
+
+
+def _defined(value: Any) -> Any:
+    """Replace NaN by None, in lists of lists, too."""
+    if isinstance(value, list):
+        return [_defined(item) for item in value]
+    return None if np.isnan(value) else value
 
 
 def _describe(fold: Fold) -> str:

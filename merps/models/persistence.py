@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from merps.errors import DataError, InputError, SpaceError, mismatch
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
+from merps.models.lags import LagSearch
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.models.regression import HuberRegressor, RidgeRegressor
 from merps.models.riemannian import RiemannianRegressor
@@ -30,6 +31,7 @@ MODELS: Mapping[str, type[BaseEstimator]] = {
     "fusion": ResidualFusion,
     "convolutional": ConvolutionalRegressor,
     "riemannian": RiemannianRegressor,
+    "lags": LagSearch,
 }
 
 DESCRIPTION = "model.json"
