@@ -1,19 +1,34 @@
-"""Covariances, Riemannian means and tangent spaces of one person at 200 Hz.
+"""Covariances, Riemannian means, tangent spaces, and an evaluation that uses them.
 
-The signal joins the 15 videos of a simulated person, 64 channels; windows of 4 s begin
-every second. pyRiemann runs with one BLAS thread, its
-faster setting by far. The peer's covariances take minutes, so it gets the first part of
-the signal, and its time is scaled by the number of windows, in which it is linear.
+The first rows take one person at 200 Hz. The signal joins the 15 videos of a simulated
+person, 64 channels; windows of 4 s begin every second. pyRiemann runs with one BLAS
+thread, its faster setting by far. The peer's covariances take minutes, so it gets the
+first part of the signal, and its time is scaled by the number of windows, in which it is
+linear.
+
+The last row leaves people out, one of four in turn by default (`--people 24` takes the
+whole data set, a quarter of an hour a run for the peer); `people_evaluation.py` says
+what both sides do.
 """
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import harness
 import numpy as np
+from people_evaluation import (
+    disagreement,
+    merps_evaluation,
+    peer_evaluation,
+    read_signals,
+)
 
 from merps.datasets.mer_ps import open_dataset
 from merps.features.covariance import filter_bank_covariances
 from merps.features.manifold import riemannian_mean, tangent_vectors
+from merps.pipeline import preprocess_dataset
+from merps.store import Store
 
 RATE_HZ, WINDOW_S, N_CHANNELS, ORDER, PAD_S = 200.0, 4, 64, 4, 5.0
 LENGTH = int(WINDOW_S * RATE_HZ)
@@ -106,6 +121,7 @@ def rows(options) -> Iterator[harness.Row]:
     with harness.threads(1):
         yield from covariance_rows(options, signal, n_peer)
         yield from manifold_rows(options, signal, n_peer if options.quick else 200)
+        yield evaluation_row(options)
 
 
 def covariance_rows(options, signal: np.ndarray, n_peer: int) -> Iterator[harness.Row]:
@@ -160,6 +176,34 @@ def manifold_rows(options, signal: np.ndarray, n_windows: int) -> Iterator[harne
                 error=worst(np.array(pair.merps), np.array(pair.peer), axes=axes),
                 tolerance=tolerance,
             )
+
+
+def evaluation_row(options) -> harness.Row:
+    """Compare an evaluation that leaves people out, on recordings in memory."""
+    n_people = 3 if options.quick else options.people or 4
+    data = harness.simulated(
+        options, people=n_people, eeg_rate_hz=200, compress=n_people > 4
+    )
+    with tempfile.TemporaryDirectory(dir=options.data, prefix="riemann-") as scratch:
+        store = Path(scratch) / "store"
+        preprocess_dataset(data, store)
+        signals = read_signals(Store.open(store))
+    pair = harness.compare(
+        lambda: peer_evaluation(signals),
+        lambda: merps_evaluation(signals, options.threads),
+        runs=1 if n_people > 4 else options.runs,
+    )
+    return harness.Row(
+        f"people, {n_people} in {len(signals.folds)} folds, "
+        f"{len(signals.samples)} windows, {options.threads} thr.",
+        "SciPy + pyRiemann + scikit-learn, 1 thr.",
+        pair.peer_s,
+        pair.merps_s,
+        goal="people",
+        pairs=pair.pairs,
+        error=disagreement(signals, pair.merps, pair.peer),
+        tolerance=1e-2,
+    )
 
 
 def cut(signal: np.ndarray, n_windows: int) -> np.ndarray:

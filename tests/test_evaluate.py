@@ -27,6 +27,12 @@ QUICK = load_config(
 )
 
 
+QUICK_NAMES = [
+    *("constant", "video", "video_time"),
+    *("bandpower", "riemannian", "fusion"),
+]
+
+
 @pytest.fixture(scope="module")
 def evaluated(store, tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluated") / "run"
@@ -39,13 +45,7 @@ def test_the_result_is_the_object_that_others_rely_on(evaluated):
     assert list(content) == ["protocols"]
     assert list(content["protocols"]) == list(PROTOCOLS)
     for models in content["protocols"].values():
-        assert list(models) == [
-            "constant",
-            "video",
-            "video_time",
-            "bandpower",
-            "fusion",
-        ]
+        assert list(models) == QUICK_NAMES
         assert all(metrics.keys() == METRICS for metrics in models.values())
 
 
@@ -55,7 +55,7 @@ def test_files_scored_by_themselves_say_the_same(evaluated, tmp_path):
     samples = evaluation.samples
     write_predictions(targets, samples.ids, samples.targets)
     files = sorted((path / "predictions").glob("*/*.csv"))
-    assert len(files) == len(PROTOCOLS) * 5
+    assert len(files) == len(PROTOCOLS) * 6
     for file in files:
         metrics, n_samples = score_predictions(file, targets)
         assert n_samples == len(samples) == 4 * 30
@@ -67,7 +67,7 @@ def test_files_scored_by_themselves_say_the_same(evaluated, tmp_path):
 def test_metrics_and_card_are_complete(evaluated):
     evaluation, path = evaluated
     lines = [json.loads(t) for t in (path / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == len(PROTOCOLS) * 5
+    assert len(lines) == len(PROTOCOLS) * 6
     for line in lines:
         protocol, model = line["protocol"], line["model"]
         pooled = evaluation.scores[protocol][model]
@@ -77,7 +77,7 @@ def test_metrics_and_card_are_complete(evaluated):
         assert low <= pooled["mae"] <= high
     card = json.loads((path / "run.json").read_text())
     assert card["kind"] == "evaluate"
-    assert card["models"] == ["constant", "video", "video_time", "bandpower", "fusion"]
+    assert card["models"] == QUICK_NAMES
     assert card["folds"].keys() == set(PROTOCOLS)
     assert len(card["folds"]["people"]["folds"]) == 4
     assert card["folds"]["people"]["folds"][0]["test_people"] == ["test_1"]

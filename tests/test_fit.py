@@ -18,10 +18,19 @@ from merps.pipeline import (
     predict_dataset,
     preprocess_dataset,
 )
+from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.models import open_store
 from merps.store import Store
 
-QUICK = load_config(None, ["model.inner_folds=3", "model.alphas=[10, 1000]"])
+QUICK = load_config(
+    None,
+    [
+        "model.inner_folds=3",
+        "model.alphas=[10, 1000]",
+        "model.convolutional.epochs=1",
+        "model.convolutional.net_options={n_filters_time: 2, n_filters_spat: 2}",
+    ],
+)
 
 
 def card_of(run):
@@ -34,6 +43,9 @@ def test_every_model_is_made_fitted_saved_and_loaded(store, samples, tmp_path, n
     assert fitted.people == ("test_1", "test_2", "test_3", "test_4")
     loaded, card = load_model(tmp_path / "run")
     assert type(loaded) is type(fitted.model) is type(make_model(name))
+    samples = attach_blocks(
+        samples, Store.open(store), needed_blocks(loaded), config=QUICK
+    )
     np.testing.assert_array_equal(
         loaded.predict(samples), fitted.model.predict(samples), strict=True
     )

@@ -10,7 +10,13 @@ from merps.config import load_config
 from merps.models.persistence import DESCRIPTION, WEIGHTS
 from merps.pipeline import evaluate_model, fit_model, preprocess_dataset
 
-QUICK = ["model.inner_folds=3", "model.alphas=[100]", "model.gains=[0.5]"]
+QUICK = [
+    "model.inner_folds=3",
+    "model.alphas=[100]",
+    "model.gains=[0.5]",
+    "model.convolutional.epochs=1",
+    "model.convolutional.net_options={n_filters_time: 2, n_filters_spat: 2}",
+]
 HELD_OUT = "test_4"
 
 
@@ -44,7 +50,9 @@ def model_files(run):
     return [(run / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)]
 
 
-@pytest.mark.parametrize("model", ["fusion", "bandpower"])
+@pytest.mark.parametrize(
+    "model", ["fusion", "bandpower", "riemannian", "convolutional"]
+)
 def test_held_out_people_leave_the_model_as_it_is(store, spoiled, tmp_path, model):
     def fit(path, name, **options):
         config = load_config(None, QUICK)

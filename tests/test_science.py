@@ -26,7 +26,8 @@ def test_nothing_is_found_where_nothing_was_planted(tmp_path):
     assert 44 <= people["constant"]["mae"] <= 49
     assert 31 <= people["video"]["mae"] <= 36
     assert 26 <= people["video_time"]["mae"] <= 31
-    assert both["bandpower"]["mae"] >= both["constant"]["mae"] - 0.3
+    for name in ("bandpower", "riemannian"):
+        assert both[name]["mae"] >= both["constant"]["mae"] - 0.3
     for name in ("people", "both"):
         assert scores[name]["fusion"]["mae"] <= scores[name]["video_time"]["mae"] + 0.1
 
@@ -36,5 +37,7 @@ def test_what_was_planted_is_found(tmp_path):
     both = scores["both"]
     assert 0.44 <= oracle["both"]["pearson"] <= 0.56
     assert both["bandpower"]["pearson"] >= 0.6 * oracle["both"]["pearson"]
+    assert both["riemannian"]["pearson"] >= 0.8 * oracle["both"]["pearson"]
+    assert both["riemannian"]["pearson"] > both["bandpower"]["pearson"]
     for name in ("people", "both"):
         assert scores[name]["fusion"]["mae"] < scores[name]["video_time"]["mae"] - 1

@@ -76,9 +76,27 @@ def attach_blocks(
             blocks |= _window_block(wanted, store, section, modality)
     if _JOINT in names:
         blocks |= _joint_block(wanted, store, config)
-    if _MATRICES in names or _RESTS in names:
+    if count_steps(names, wanted.people):
         blocks |= _matrix_blocks(wanted, store, config, jobs, progress or Silence())
     return replace(samples, blocks=blocks)
+
+
+def count_steps(names: Sequence[str], people: Sequence[str]) -> int:
+    """Count how often `attach_blocks` tells of progress.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As for `attach_blocks`.
+    people : sequence of str
+        Who the samples are of.
+
+    Returns
+    -------
+    int
+        Number of steps.
+    """
+    return len(people) if {_MATRICES, _RESTS} & set(names) else 0
 
 
 def needed_blocks(model: Any) -> tuple[str, ...]:
@@ -191,7 +209,6 @@ def _matrix_blocks(
     channels: tuple[str, ...] = ()
     rests: list[np.ndarray] = []
     values = None
-    progress.expect(len(wanted.people))
     for person in wanted.people:
         found = _person_matrices(wanted, store, person, config, jobs)
         progress.done(f"{person}, covariances")

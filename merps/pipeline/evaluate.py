@@ -13,7 +13,7 @@ from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
 from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.models.rows import labeled
 from merps.options import Config
-from merps.pipeline.blocks import attach_blocks, needed_blocks
+from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.features import extract_samples
 from merps.pipeline.models import QUICK_MODELS, make_model, open_store
 from merps.pipeline.runs import (
@@ -34,6 +34,18 @@ from merps.store import Store
 from merps.store.files import writing
 
 logger = logging.getLogger(__name__)
+
+# What an option of a model takes from a person's unlabeled recordings.
+_TAKEN = {
+    ("reference", "person_rest"): "covariances are relative to all rests of the same "
+    "person",
+    ("reference", "person"): "covariances are relative to the mean over all recordings "
+    "of the person",
+    ("alignment", "person"): "nets see channels standardized over all recordings of "
+    "the person",
+    ("alignment", "whiten"): "nets see EEG whitened by its mean covariance over all "
+    "recordings of the person",
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,8 @@ def evaluate_model(
         if name not in RUNGS
     }
     # An unknown name is told before the work starts.
-    needed = [name for make in makers.values() for name in needed_blocks(make())]
+    compared = [make() for make in makers.values()]
+    needed = [name for model in compared for name in needed_blocks(model)]
     protocols = tuple(dict.fromkeys(protocols or config.evaluate.protocols))
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise InputError(
@@ -138,12 +151,13 @@ def evaluate_model(
         prepare_run(Path(run), "evaluate")
     options = {"config": config, "jobs": jobs, "progress": progress}
     samples = labeled(extract_samples(opened, **options))
-    samples = attach_blocks(samples, opened, needed, **options)
     n_folds = sum(
         len(folds(p, samples.people, samples.stimuli, seed=seed, emotions=emotions))
         for p in protocols
     )
-    progress.expect(len(opened.people) + n_folds)
+    n_steps = len(opened.people) + count_steps(needed, opened.people)
+    progress.expect(n_steps + n_folds)
+    samples = attach_blocks(samples, opened, needed, **options)
     results = evaluate(
         samples,
         makers,
@@ -159,20 +173,22 @@ def evaluate_model(
         scores={r.protocol: r.scores(samples) for r in results},
         trial_scores={r.protocol: r.trial_scores(samples) for r in results},
         intervals={r.protocol: _intervals(r, samples, config) for r in results},
-        transductive=transductive_steps(config),
+        transductive=transductive_steps(config, compared),
     )
     if run is not None:
         _write_evaluation(Path(run), evaluation, opened, config)
     return evaluation
 
 
-def transductive_steps(config: Config) -> tuple[str, ...]:
-    """Say what the features take from a test person's unlabeled recordings.
+def transductive_steps(config: Config, models: Sequence[Any] = ()) -> tuple[str, ...]:
+    """Say what features and models take from a test person's unlabeled recordings.
 
     Parameters
     ----------
     config : Config
         Every option.
+    models : sequence of estimator, optional
+        Those that are compared.
 
     Returns
     -------
@@ -187,7 +203,11 @@ def transductive_steps(config: Config) -> tuple[str, ...]:
         ("EEG", config.features.reference),
         ("fNIRS", config.features.fnirs_reference),
     )
-    return tuple(told[how].format(name) for name, how in chosen if how in told)
+    steps = [told[how].format(name) for name, how in chosen if how in told]
+    for model in (getattr(model, "model", model) for model in models):
+        for option in ("reference", "alignment"):
+            steps.append(_TAKEN.get((option, getattr(model, option, None))))
+    return tuple(dict.fromkeys(step for step in steps if step))
 
 
 def _intervals(

@@ -20,7 +20,7 @@ from merps.models.riemannian import RiemannianRegressor
 from merps.models.rows import labeled
 from merps.models.signals import SignalModel
 from merps.options import Config, LagConfig, ModelConfig, PreprocessConfig
-from merps.pipeline.blocks import attach_blocks, needed_blocks
+from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.features import extract_samples
 from merps.pipeline.runs import (
     CHECKPOINTS,
@@ -188,7 +188,10 @@ def fit_model(
     people = tuple(name for name in opened.people if name not in set(hold_out))
     options = {"config": config, "jobs": jobs, "progress": progress}
     samples = labeled(extract_samples(opened, people=people, **options))
-    samples = attach_blocks(samples, opened, needed_blocks(estimator), **options)
+    needed = needed_blocks(estimator)
+    if progress is not None:
+        progress.expect(len(people) + count_steps(needed, people))
+    samples = attach_blocks(samples, opened, needed, **options)
     checkpoints = Path(run) / CHECKPOINTS
     resumable = isinstance(estimator, ConvolutionalRegressor)
     with threadpool_limits(1):  # equal sums, whatever the machine is doing
