@@ -1,7 +1,6 @@
 """All penalties and all held-out folds of a ridge regression from one Gram a fold."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -24,18 +23,17 @@ class RidgePath:
     are first rotated into the space of the rows, which changes nothing in the
     predictions.
 
-    Where each row is in two folds, one of people and one of stimuli, say, fold i is
-    tested on the rows that are in it twice, and learned from those that are not in
-    it at all: tests then share neither a person nor a stimulus with what they are
-    predicted from. Rows that are in it once take no part.
+    Where each row has two numbers, of a fold of people and of a fold of stimuli, say,
+    each pair of them is a fold of its own. It learns from the rows that have neither
+    of its numbers: tests then share neither a person nor a stimulus with what they
+    are predicted from. Rows that have one of its numbers take no part.
 
     Parameters
     ----------
     z : ndarray of float32 or float64, shape (sample, feature)
         Standardized columns without NaN.
     folds : ndarray of int64, shape (sample,) or (sample, 2)
-        Number of the fold, or of the two, that each row belongs to, from 0 without
-        gaps.
+        Number of the fold that each row belongs to, or both its numbers.
     alphas : sequence of float
         Penalties, each positive.
 
@@ -55,22 +53,24 @@ class RidgePath:
         if self.alphas.size == 0 or not (self.alphas > 0).all():
             raise InputError(f"alphas must be positive numbers, got {tuple(alphas)}")
         self.folds = folds.reshape(len(folds), -1)
-        self.n_folds = int(folds.max()) + 1
+        self._cells = np.unique(self.folds, axis=0)
+        self.n_folds = len(self._cells)
         self.basis = _row_space(z) if z.shape[0] < z.shape[1] else None
         self.z = z if self.basis is None else z @ self.basis
         n_features = self.z.shape[1]
         # What each fold learns from and, at last, all rows.
         self._sums = np.zeros((self.n_folds + 1, n_features))
         self._grams = np.zeros((self.n_folds + 1, n_features, n_features))
-        for cell in product(range(self.n_folds), repeat=self.folds.shape[1]):
+        for fold, cell in enumerate(self._cells):
             total, gram = np.zeros(n_features), np.zeros((n_features, n_features))
-            for rows in _blocks(np.flatnonzero((self.folds == cell).all(axis=1))):
+            for rows in _blocks(self.tested(fold)):
                 block = self.z[rows].astype(np.float64)
                 total += block.sum(axis=0)
                 gram += block.T @ block
-            for fold in set(range(self.n_folds + 1)) - set(cell):
-                self._sums[fold] += total
-                self._grams[fold] += gram
+            learning = np.flatnonzero((self._cells != cell).all(axis=1))
+            for other in (*learning, -1):
+                self._sums[other] += total
+                self._grams[other] += gram
 
     def tested(self, fold: int) -> Int[np.ndarray, " row"]:
         """Return the rows that a fold is tested on.
@@ -83,10 +83,9 @@ class RidgePath:
         Returns
         -------
         ndarray of int64, shape (row,)
-            Rows that are in it, in both groupings where there are two; may be empty
-            then.
+            Rows with its number, or both of them.
         """
-        return np.flatnonzero((self.folds == fold).all(axis=1))
+        return np.flatnonzero((self.folds == self._cells[fold]).all(axis=1))
 
     def learned(self, fold: int | None) -> Int[np.ndarray, " row"]:
         """Return the rows that a fold is predicted from.
@@ -99,11 +98,12 @@ class RidgePath:
         Returns
         -------
         ndarray of int64, shape (row,)
-            Rows that are not in it, in neither grouping; all rows for None.
+            Rows without its number, or without both; all rows for None. With two
+            numbers there may be none.
         """
         if fold is None:
             return np.arange(len(self.folds))
-        return np.flatnonzero((self.folds != fold).all(axis=1))
+        return np.flatnonzero((self.folds != self._cells[fold]).all(axis=1))
 
     def slopes(
         self, targets: Float64[np.ndarray, "sample target"], *, held_out: int | None

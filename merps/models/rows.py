@@ -8,6 +8,7 @@ from merps.errors import InputError
 from merps.samples import Samples
 
 _ENOUGH = 3
+_CROSSED_FOLDS = 3
 
 
 def labeled(samples: Samples) -> Samples:
@@ -123,20 +124,19 @@ def inner_folds(
 ) -> Int[np.ndarray, "sample ..."]:
     """Assign rows to the folds that penalties are chosen on.
 
-    Two groupings, people and stimuli say, are divided into as many folds each, and
-    only pairs of folds with one number are tested, on the rows that share neither. So
-    each person and each stimulus is tested once, after most of the rows, at the price
-    of one fit a fold. All pairs would test each row, too, but cost the square of that
-    or, with fewer folds, leave less than half of the rows to learn from, which asks
-    for another penalty. Which folds of the second grouping go with which of the first
-    is a rotation of their numbers: the one whose smallest pair has the most rows.
+    Two groupings, people and stimuli say, are divided into three folds each, and
+    every pair of them is tested on rows that share neither. So each row is tested
+    once: fewer pairs, such as those on a diagonal, choose with much more chance. More
+    than three folds would leave more than 4/9 of the rows to learn from, but the
+    number of fits grows with its square.
 
     Parameters
     ----------
     groups : ndarray of shape (sample,) or (sample, 2), or None
         Rows of one group stay together; None makes contiguous blocks of rows.
     n_samples, n_folds : int
-        Number of rows, and of folds where there are as many groups.
+        Number of rows, and of folds where there are as many groups; of two
+        groupings at most three.
 
     Returns
     -------
@@ -158,15 +158,17 @@ def inner_folds(
     groupings = groups.reshape(n_samples, -1).T
     if len(groupings) > 2:
         raise InputError(f"{len(groupings)} groupings are too many; give at most two")
-    n_folds = min(n_folds, *(len(np.unique(grouping)) for grouping in groupings))
-    if n_folds < 2:
+    if len(groupings) == 2:
+        n_folds = min(n_folds, _CROSSED_FOLDS)
+    sizes = [len(np.unique(grouping)) for grouping in groupings]
+    if min(sizes) < 2:
         raise InputError("one group cannot be held out of itself; pass groups=None")
     folds = np.empty(groupings.shape, dtype=np.int64)
-    for own, grouping in zip(folds, groupings, strict=True):
-        splitter = GroupKFold(n_folds)
+    for own, grouping, size in zip(folds, groupings, sizes, strict=True):
+        splitter = GroupKFold(min(n_folds, size))
         for fold, (_, test) in enumerate(splitter.split(own, groups=grouping)):
             own[test] = fold
-    return _paired(*folds) if len(folds) == 2 else folds[0]
+    return np.ascontiguousarray(folds.T).reshape(groups.shape)
 
 
 def has_features(samples: Samples) -> Bool[np.ndarray, " sample"]:
@@ -245,22 +247,3 @@ def encode(names: np.ndarray) -> tuple[tuple[str, ...], Int[np.ndarray, " sample
     distinct, codes = np.unique(names[heads], return_inverse=True)
     lengths = np.diff(heads, append=len(names))
     return tuple(distinct.tolist()), np.repeat(codes, lengths)
-
-
-def _paired(
-    first: Int[np.ndarray, " sample"], second: Int[np.ndarray, " sample"]
-) -> Int[np.ndarray, "sample 2"]:
-    """Renumber the second folds so that pairs of one number are fit to be tested."""
-    n_folds = int(first.max()) + 1
-    rows = np.zeros((n_folds, n_folds), dtype=np.int64)
-    np.add.at(rows, (first, second), 1)
-    apart = rows.sum() - rows.sum(axis=0) - rows.sum(axis=1)[:, None] + rows
-    rows[apart == 0] = 0  # there is nothing to predict them from
-    numbers = np.arange(n_folds)
-
-    def tested(turn: int) -> tuple[int, int]:
-        pairs = rows[numbers, (numbers + turn) % n_folds]
-        return int(pairs.min()), int(pairs.sum())
-
-    turn = max(range(n_folds), key=tested)
-    return np.stack([first, (second - turn) % n_folds], axis=1)
