@@ -10,7 +10,7 @@ from typing import Any
 from merps.config import load_config, preset_names
 from merps.engine import Progress
 from merps.errors import InputError
-from merps.evaluation.protocol import RUNGS, learned_facts
+from merps.evaluation.protocol import RUNGS, Facts, learned_facts
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -106,12 +106,13 @@ class Fitted:
     people : tuple of str
         Whose data it has seen.
     facts : dict
-        Gains, penalties and inner errors, where the model has them; None for NaN.
+        Gains, penalties, inner errors and lags, where the model has them; None for
+        NaN.
     """
 
     model: Any
     people: tuple[str, ...]
-    facts: dict[str, list[float | None]]
+    facts: Facts
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps fit --json`` prints."""
