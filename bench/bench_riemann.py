@@ -3,8 +3,8 @@
 The first rows take one person at 200 Hz. The signal joins the 15 videos of a simulated
 person, 64 channels; windows of 4 s begin every second. pyRiemann runs with one BLAS
 thread, its faster setting by far. The peer's covariances take minutes, so it gets the
-first part of the signal, and its time is scaled by the number of windows, in which it is
-linear.
+first part of the signal, and its time is scaled by the number of windows, in which it
+is linear.
 
 The last row leaves people out, one of four in turn by default (`--people 24` takes the
 whole data set, a quarter of an hour a run for the peer); `people_evaluation.py` says
