@@ -6,7 +6,9 @@ import pytest
 from merps.config import load_config
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS
-from merps.pipeline import evaluate_model, score_predictions
+from merps.models.convolutional import ConvolutionalRegressor
+from merps.models.lags import LagSearch
+from merps.pipeline import evaluate_model, make_model, score_predictions
 from merps.pipeline.evaluate import transductive_steps
 from merps.predictions import read_predictions, write_predictions
 from merps.splits import PROTOCOLS
@@ -180,3 +182,17 @@ def test_progress_counts_people_and_folds(noise_store):
         progress=counter,
     )
     assert counter.total == counter.units == 2 + 2 + 2 * 3
+
+
+def test_steps_of_models_are_told():
+    models = [
+        LagSearch(make_model("riemannian")),
+        ConvolutionalRegressor(alignment="whiten"),
+        make_model("bandpower"),
+    ]
+    steps = transductive_steps(load_config(None, ["features.reference=none"]), models)
+    assert steps == (
+        "covariances are relative to all rests of the same person",
+        "nets see EEG whitened by its mean covariance over all recordings of the "
+        "person",
+    )

@@ -129,7 +129,8 @@ def evaluate_model(
     """
     opened, config = open_store(store, config)
     progress = progress or Silence()
-    models = models or dict.fromkeys((*QUICK_MODELS, config.model.kind))
+    if models is None:
+        models = tuple(dict.fromkeys((*QUICK_MODELS, config.model.kind)))
     seed = config.evaluate.seed
     makers = {
         name: partial(make_model, name, config.model, seed=seed)

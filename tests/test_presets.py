@@ -1,0 +1,68 @@
+"""Every preset can be fitted, and says what is ours in it."""
+
+import pytest
+
+from merps.config import load_config, preset_names
+from merps.errors import InputError
+from merps.models.convolutional import ConvolutionalRegressor
+from merps.models.lags import LagSearch
+from merps.models.riemannian import RiemannianRegressor
+from merps.options import Config, ModelConfig
+from merps.pipeline import MODELS, make_model
+
+KINDS = {
+    "conformer": ConvolutionalRegressor,
+    "filter_bank": RiemannianRegressor,
+    "graph": ConvolutionalRegressor,
+    "lag_search": LagSearch,
+    "shallow": ConvolutionalRegressor,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_presets_of_models_are_models(name):
+    section = load_config(name).model
+    assert "kind" in section.model_fields_set
+    made = make_model(name)
+    assert type(made) is KINDS[name]
+    assert repr(made) == repr(make_model(section.kind, section))
+
+
+def test_all_presets_that_choose_a_model_are_known_here():
+    chosen = {
+        name
+        for name in preset_names()
+        if "kind" in load_config(name).model.model_fields_set
+    }
+    assert chosen - {"default"} == set(KINDS)
+    assert not set(KINDS) & set(MODELS)
+
+
+def test_unknown_models_are_told_with_all_names():
+    with pytest.raises(InputError, match=r"no model 'delays'; there are .*shallow"):
+        make_model("delays")
+
+
+@pytest.mark.parametrize(
+    ("section", "estimator"),
+    [("riemannian", RiemannianRegressor), ("convolutional", ConvolutionalRegressor)],
+)
+def test_options_are_the_defaults_of_the_estimator(section, estimator):
+    options = getattr(Config().model, section).model_dump()
+    defaults = estimator().get_params(deep=False)
+    assert options.items() <= defaults.items()
+    assert set(defaults) - set(options) <= {"seed", "regressor", "jobs"}
+
+
+def test_lags_are_searched_where_there_are_several():
+    config = ModelConfig(kind="riemannian", lags={"eeg_s": [0, 2]})
+    made = make_model("riemannian", config)
+    assert isinstance(made, LagSearch)
+    assert (made.eeg_lags_s, made.fnirs_lags_s) == ((0, 2), (0,))
+    assert isinstance(made.model, RiemannianRegressor)
+    assert isinstance(make_model("riemannian"), RiemannianRegressor)
+
+
+def test_the_seed_reaches_the_net():
+    assert make_model("convolutional", seed=3).seed == 3
+    assert make_model("shallow", seed=3).seed == 3
