@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from mixed import make_mixed
 from safetensors.numpy import load, save
 from sklearn.pipeline import Pipeline
 from tables import make_samples, scrambled
@@ -24,6 +25,7 @@ from merps.models.persistence import (
 )
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.models.regression import HuberRegressor, RidgeRegressor
+from merps.models.riemannian import RiemannianRegressor
 from merps.models.signals import SignalModel
 from merps.splits import folds
 from merps.store.files import sealed
@@ -236,6 +238,8 @@ def test_every_class_declares_what_it_fits(rng):
             model.fit(samples.features, samples.targets)
         elif isinstance(model, ConvolutionalRegressor):
             model.set_params(epochs=1, net_options=TINY).fit(make_windowed(rng))
+        elif isinstance(model, RiemannianRegressor):
+            model.fit(make_mixed(rng, n_people=3, lengths=(4, 5)))
         else:
             model.fit(samples)
         declared = set(kind.__annotations__)

@@ -253,6 +253,25 @@ def recentered_tangents(
     return out_wf
 
 
+def mean_precision(metric: str, method: str) -> str:
+    """Return the method that a mean of recentered matrices needs.
+
+    Parameters
+    ----------
+    metric : {"riemann", "logeuclid"}
+        What kind of mean.
+    method : {"exact", "fast"}
+        What was asked for.
+
+    Returns
+    -------
+    str
+        ``exact`` for the log-Euclidean mean, which is that of matrices as they were:
+        float32 would lose their small eigenvalues.
+    """
+    return "exact" if metric == "logeuclid" else method
+
+
 def vector_dtype(method: str) -> type:
     """Return the precision of tangent vectors.
 

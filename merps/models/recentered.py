@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from merps.features.directions import complete_matrix, rank_tolerance
 from merps.features.recentering import (
     Recentering,
+    mean_precision,
     recentered_matrices,
     recentered_tangents,
     recentering_at,
@@ -197,6 +198,7 @@ def find_turns(
         If shrunk matrices or the reference are not positive definite.
     """
     turns, parts = [], list(_parts(groups, group))
+    method = mean_precision(tangents.metric, tangents.method)
     for band, directions_cn in enumerate(tangents.directions):
         white = [
             recentered_matrices(
@@ -204,19 +206,19 @@ def find_turns(
                 len(samples),
                 _recentering(tangents, group, band, missing_c),
                 shrinkage=tangents.shrinkage,
-                method=tangents.method,
+                method=method,
                 jobs=tangents.jobs,
             )
             for samples, missing_c in parts
         ]
         white_wnn = np.concatenate(white)
-        reference_cc = tangents.references[group, band]
+        reference_cc = np.nan_to_num(tangents.references[group, band])
         turns.append(
             turn_to_mean(
                 white_wnn[np.isfinite(white_wnn[:, 0, 0])],
                 directions_cn.T @ reference_cc @ directions_cn,
                 metric=tangents.metric,
-                method=tangents.method,
+                method=method,
                 jobs=tangents.jobs,
             )
         )

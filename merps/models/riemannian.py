@@ -56,10 +56,9 @@ class RiemannianRegressor(BaseEstimator):
     """Regress valence and arousal on covariance matrices, seen from a reference.
 
     The covariance of channels in each second is reduced to the directions of most power
-    of the training rows, recentered at a reference, shrunk a little towards it, and
-    mapped to the tangent space there; vectors are averaged over neighboring seconds of
-    the trial. Recentered at a person's own rest, people become comparable who mix the
-    same sources differently, as heads and caps do.
+    of the training rows, recentered at a reference, shrunk a little towards it, mapped
+    to the tangent space there, and averaged over neighboring seconds. Recentered at
+    their own rest, people become comparable who mix the same sources differently.
 
     Inputs, of which several may be joined:
 
@@ -75,19 +74,18 @@ class RiemannianRegressor(BaseEstimator):
     shrunk by the oracle approximating rule. They have no rest: instead of it, they are
     recentered at the mean of the person's windows.
 
-    A channel that is missing in some windows, or in all of a person's, is completed as
-    the reference relates it to the others, and the reference as the training mean does;
-    so it adds nothing to a vector. A second that lacks an input counts as the training
-    mean of its columns; one that lacks all inputs, in itself and its neighbors, is not
-    learned from, and predicted as the training median.
+    A channel that is missing in windows is completed as the reference relates it to the
+    others, and a reference as the training mean does; it adds nothing of its own. A
+    second that lacks an input counts as the training mean of its columns; one that
+    lacks all inputs is not learned from, and predicted as the training median.
 
     Parameters
     ----------
     inputs : tuple of str
         Some of ``eeg``, ``eeg_delays``, ``fnirs`` and ``joint``.
     n_components : int or None
-        Directions for each band, or for each modality; never more than the mean
-        covariance has rank, and all of those for None.
+        Directions for each band or modality, at most as many as there is rank; None
+        takes all of those.
     reference : str
         ``person_rest``, which people without a rest replace by ``person``: the mean of
         the person's own unlabeled windows among the rows, which is transductive; or
@@ -106,7 +104,7 @@ class RiemannianRegressor(BaseEstimator):
     regressor : RidgeRegressor, optional
         What learns; None stands for ``RidgeRegressor()``.
     jobs : int
-        Number of threads; the result does not depend on it. Not kept in files.
+        Number of threads, which changes no result; not kept in files.
 
     Attributes
     ----------

@@ -12,6 +12,7 @@ from merps.errors import InputError
 from merps.features.directions import leading_directions, rank_tolerance
 from merps.features.recentering import (
     Recentering,
+    mean_precision,
     recentered_matrices,
     recentered_tangents,
     recentering_at,
@@ -267,6 +268,7 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         if self.metric == "euclid":
             return np.tile(np.eye(mean_bcc.shape[-1]), (len(mean_bcc), 1, 1))
         present, turns = _is_present(x_sbcc), []
+        method = mean_precision(self.metric, self.method)
         for band, mean_cc in enumerate(mean_bcc):
             x_scc = x_sbcc[present, band]
             white_scc = recentered_matrices(
@@ -274,10 +276,10 @@ class TangentSpace(TransformerMixin, BaseEstimator):
                 len(x_scc),
                 _recentering_of_whole(mean_cc, x_scc.dtype),
                 shrinkage=self.shrinkage,
-                method=self.method,
+                method=method,
                 jobs=self.jobs,
             )
-            options = {"metric": self.metric, "method": self.method, "jobs": self.jobs}
+            options = {"metric": self.metric, "method": method, "jobs": self.jobs}
             turns.append(turn_to_mean(white_scc, mean_cc, **options))
         return np.stack(turns)
 
@@ -325,7 +327,7 @@ def _require_matrices(x: object) -> Float[np.ndarray, "sample band channel chann
 
 def _require_like(
     x_sbcc: Float[np.ndarray, "sample band channel channel"],
-    fitted: Float64[np.ndarray, "band channel ..."],
+    fitted: Float64[np.ndarray, "_ _ _"],
 ) -> Float[np.ndarray, "sample band channel channel"]:
     """Refuse bands or channels other than those fitted on."""
     if x_sbcc.shape[1:3] != fitted.shape[:2]:

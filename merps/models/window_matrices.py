@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from merps.errors import InputError
 from merps.features.covariance import covariances
 from merps.features.directions import (
     leading_directions,
@@ -125,6 +126,11 @@ def reduced_matrices(
     -------
     Block
         `StoredMatrices` of one band, one row for each row that has a window.
+
+    Raises
+    ------
+    InputError
+        If windows are not longer than the delays.
     """
     rows = block.rows[block.rows >= 0]
     n = directions.shape[1] * (1 + len(delays))
@@ -165,9 +171,14 @@ def _components(
 
 def _embed(
     z_wnt: Float32[np.ndarray, "window component time"], delays: Sequence[int]
-) -> Float32[np.ndarray, "window delayed time"]:
+) -> Float32[np.ndarray, "window delayed shorter"]:
     """Join components with delayed copies, over the time that all cover."""
     longest, n_times = max(delays, default=0), z_wnt.shape[2]
+    if longest >= n_times - 1:
+        raise InputError(
+            f"a delay of {longest} samples leaves too little of windows of {n_times}; "
+            "shorten delays, or take longer windows"
+        )
     parts = [z_wnt[:, :, longest - d : n_times - d] for d in (0, *delays)]
     return np.concatenate(parts, axis=1)
 
