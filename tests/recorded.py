@@ -39,3 +39,25 @@ def make_intensity(rng, *, n_pairs=3, n_times=400):
     wave_ct = np.sin(2 * np.pi * times + rng.uniform(0, 6, size=(n_pairs, 1)))
     drift_lct = 0.02 * np.cumsum(rng.normal(size=(2, n_pairs, n_times)), axis=2)
     return 1e5 * np.exp(0.03 * wave_ct + 0.1 * drift_lct)
+
+
+def write_edf(path, signal_ct, names, *, rate_hz):
+    """Write microvolts as plain EDF in records of one second."""
+    n_channels, n_times = signal_ct.shape
+    n_records, top = n_times // rate_hz, float(np.ceil(np.abs(signal_ct).max()))
+
+    def pad(width, *values):
+        return "".join(str(value).ljust(width) for value in values)
+
+    size = 256 * (1 + n_channels)
+    head = pad(8, 0) + pad(80, "X X X X", "Startdate X X X X")
+    head += pad(8, "01.01.11", "00.00.00", size) + pad(44, "") + pad(8, n_records, 1)
+    head += pad(4, n_channels) + pad(16, *names) + pad(80, *[""] * n_channels)
+    fields = ("uV", -top, top, -32767, 32767)
+    head += "".join(pad(8, *[field] * n_channels) for field in fields)
+    head += pad(80, *[""] * n_channels) + pad(8, *[rate_hz] * n_channels)
+    head += pad(32, *[""] * n_channels)
+    digits = np.rint(signal_ct[:, : n_records * rate_hz] * 32767 / top).astype("<i2")
+    records = digits.reshape(n_channels, n_records, rate_hz).swapaxes(0, 1)
+    path.write_bytes(head.encode("ascii") + records.tobytes())
+    return path
