@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import study
-from merps.features.triangles import StoredMatrices, trial_covariances
-from merps.models.riemannian import RiemannianRegressor
 
 from merps.config import Config
 from merps.datasets.simulate.backgrounds import RecordedBackground
@@ -24,6 +22,8 @@ from merps.datasets.simulate.signals import PlantedEeg
 from merps.datasets.simulate.world import REST_S, VIDEO_SECONDS, World
 from merps.errors import mismatch
 from merps.evaluation.protocol import RUNGS, evaluate
+from merps.features.triangles import StoredMatrices, trial_covariances
+from merps.models.riemannian import RiemannianRegressor
 from merps.models.signals import SignalModel
 from merps.pipeline import extract_samples, preprocess_trial
 from merps.readers.neuro import read_eeg
