@@ -105,8 +105,6 @@ def with_covariances(samples: Samples, store: Store) -> Samples:
     grid = WindowGrid(step_s=1.0, **config.windows.model_dump())
     bands = config.features.bands
     length = grid.length(_RATE_HZ)
-    # Windows inside the rest, one a second.
-    rest_starts = np.arange(0, REST_S * _RATE_HZ - length + 1, _RATE_HZ, dtype=int)
     options = {"length_samples": length, "rate_hz": _RATE_HZ, "bands": bands}
     options |= config.preprocess.eeg.band_pass.model_dump(include={"order", "pad_s"})
     values, rests, owners = [], [], []
@@ -115,12 +113,15 @@ def with_covariances(samples: Samples, store: Store) -> Samples:
         with store.person(person) as stored:
             for trial in stored.trials():
                 seconds = grid.starts(trial.eeg, len(trial.targets))
-                starts = np.concatenate([rest_starts, seconds])
+                # Before them windows inside the rest, one a second.
+                n_rest = round(-trial.eeg.start_s * _RATE_HZ)
+                at_rest = np.arange(0, n_rest - length + 1, round(_RATE_HZ))
+                starts = np.concatenate([at_rest, seconds])
                 found = trial_covariances(
                     trial.eeg.signal, starts, estimator="oas", **options
                 )
-                own_rest.append(found[: len(rest_starts)])
-                values.append(found[len(rest_starts) :])
+                own_rest.append(found[: len(at_rest)])
+                values.append(found[len(at_rest) :])
                 owners += [number] * len(seconds)
         rests.append(np.concatenate(own_rest).mean(axis=0))
     names = {"channels": CHANNELS, "bands": tuple(bands)}
