@@ -216,7 +216,12 @@ def fit_model(
         config,
         data=data,
         files={METRICS: to_json(line) + "\n"},
-        facts={"model": model, "held_out": sorted(set(hold_out)), **warning},
+        facts={
+            "model": model,
+            "held_out": sorted(set(hold_out)),
+            "learned": fitted.facts,
+            **warning,
+        },
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
     return fitted
