@@ -4,7 +4,8 @@ Both start from the same filtered recordings in memory: five bands, OAS covarian
 4 s a second, 16 components and tangent space at the mean of the training people, ridge
 regression with one penalty; models are asked about people whom they were not fitted on.
 The peer is SciPy, pyRiemann and scikit-learn with one BLAS thread, its faster setting.
-The peer's covariances do not depend on folds, so it computes them once, too.
+Covariances do not depend on folds, and both sides compute them once. merps works
+on as many folds at a time as it has threads, as `merps evaluate` does.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from merps.engine import run_tasks
 from merps.features.triangles import StoredMatrices, trial_covariances
 from merps.models.regression import RidgeRegressor
 from merps.models.riemannian import RiemannianRegressor
@@ -105,11 +107,10 @@ def merps_evaluation(signals: Signals, jobs: int) -> np.ndarray:
             shrinkage=0.0,
             width_s=0.0,
             regressor=RidgeRegressor(alphas=(ALPHA,), n_folds=2),
-            jobs=jobs,
         )
         return model.fit(rows.take(train)).predict(rows.take(test))
 
-    return _each_fold(signals, fit_predict)
+    return _each_fold(signals, fit_predict, jobs)
 
 
 def peer_evaluation(signals: Signals) -> np.ndarray:
@@ -142,7 +143,7 @@ def peer_evaluation(signals: Signals) -> np.ndarray:
         ridge = make_pipeline(StandardScaler(), Ridge(alpha=ALPHA * len(train)))
         return ridge.fit(learned, targets[train]).predict(asked)
 
-    return _each_fold(signals, fit_predict)
+    return _each_fold(signals, fit_predict, jobs=1)
 
 
 def disagreement(signals: Signals, actual: np.ndarray, expected: np.ndarray) -> float:
@@ -154,11 +155,17 @@ def disagreement(signals: Signals, actual: np.ndarray, expected: np.ndarray) -> 
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
-def _each_fold(signals: Signals, fit_predict: Callable) -> np.ndarray:
+def _each_fold(signals: Signals, fit_predict: Callable, jobs: int) -> np.ndarray:
     """Put together what is predicted for the people of each fold."""
     predictions = np.empty((len(signals.samples), 2))
-    for fold in signals.folds:
-        predictions[fold.test] = fit_predict(fold.train, fold.test)
+
+    def run(fold: Fold) -> np.ndarray:
+        return fit_predict(fold.train, fold.test)
+
+    for outcome in run_tasks(run, signals.folds, jobs=jobs):
+        if outcome.error is not None:
+            raise outcome.error
+        predictions[outcome.task.test] = outcome.value
     return predictions
 
 

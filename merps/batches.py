@@ -1,7 +1,7 @@
 """The windows of a store in batches, gathered from the mapped files when asked for."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import get_args
@@ -77,6 +77,9 @@ class WindowSet:
         ``eeg`` or ``fnirs``.
     people : sequence of str, optional
         Who; everyone if absent.
+    seconds : mapping of (str, str) to int, optional
+        By person and stimulus, how many seconds are wanted of a trial without labels,
+        where its signals end a little earlier.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class WindowSet:
         *,
         modality: str,
         people: Sequence[str] | None = None,
+        seconds: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         if modality not in get_args(Modality):
             raise InputError(
@@ -105,7 +109,7 @@ class WindowSet:
                 with store.person(person) as stored:
                     yield from stored.trials()
 
-        index = index_windows(trials(), grid, modality=modality)
+        index = index_windows(trials(), grid, modality=modality, seconds=seconds)
         if index is None:
             raise InputError(
                 f"{store.path}: not one window of {modality} signals in the recordings "

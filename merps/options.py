@@ -261,7 +261,15 @@ class LagConfig(Section):
 class ModelConfig(Section):
     """How features become predictions; defaults are those of the estimators."""
 
-    kind: Literal["bandpower", "riemannian", "convolutional", "fusion"] = "fusion"
+    kind: Literal[
+        "constant",
+        "video",
+        "video_time",
+        "bandpower",
+        "riemannian",
+        "convolutional",
+        "fusion",
+    ] = "fusion"
     regressor: Literal["ridge", "huber"] = "ridge"
     alphas: Annotated[tuple[PositiveFloat, ...], _List, Field(min_length=1)] = (
         *(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),

@@ -1,6 +1,6 @@
 """Which second sees which span of a signal, and the windows cut by that rule."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
@@ -312,7 +312,11 @@ class WindowIndex:
 
 
 def index_windows(
-    trials: Iterable[Trial], grid: WindowGrid, *, modality: Modality
+    trials: Iterable[Trial],
+    grid: WindowGrid,
+    *,
+    modality: Modality,
+    seconds: Mapping[tuple[str, str], int] | None = None,
 ) -> WindowIndex | None:
     """List the windows of every labeled second of some trials.
 
@@ -326,6 +330,8 @@ def index_windows(
         a time that a whole labeled second follows.
     modality : str
         ``eeg`` or ``fnirs``.
+    seconds : mapping of (str, str) to int, optional
+        How many are wanted of a trial without labels that ends a little earlier.
 
     Returns
     -------
@@ -337,25 +343,27 @@ def index_windows(
     InputError
         If a window is shorter than one sample.
     DataError
-        If trials differ in channels, kinds, units or sampling rate.
+        If trials differ in channels, kinds, units or rate.
     """
     found: WindowFormat | None = None
     columns: list[tuple[np.ndarray, ...]] = []
     for trial in trials:
         recording: Recording | None = getattr(trial, modality)
         n_seconds = labeled_seconds(trial)
+        if trial.targets is None and seconds:
+            n_seconds = max(n_seconds, seconds.get((trial.person, trial.stimulus), 0))
         if recording is None or recording.n_times == 0 or n_seconds == 0:
             continue
         found = _require_same(found, _format(recording, grid), trial, modality)
         n = 1 + int((n_seconds - 1) / grid.step_s + _GRACE)
-        seconds = np.floor(np.arange(n) * grid.step_s + _GRACE).astype(np.int64)
+        second = np.floor(np.arange(n) * grid.step_s + _GRACE).astype(np.int64)
         unknown = np.full((n, 2), np.nan)
         columns.append(
             (
                 np.full(n, trial.person),
                 np.full(n, trial.stimulus),
-                seconds,
-                unknown if trial.targets is None else trial.targets[seconds],
+                second,
+                unknown if trial.targets is None else trial.targets[second],
                 grid.starts(recording, n),
             )
         )

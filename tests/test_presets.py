@@ -14,7 +14,6 @@ KINDS = {
     "conformer": ConvolutionalRegressor,
     "filter_bank": RiemannianRegressor,
     "graph": ConvolutionalRegressor,
-    "lag_search": LagSearch,
     "shallow": ConvolutionalRegressor,
 }
 
@@ -34,13 +33,34 @@ def test_all_presets_that_choose_a_model_are_known_here():
         for name in preset_names()
         if "kind" in load_config(name).model.model_fields_set
     }
-    assert chosen - {"default"} == set(KINDS)
+    assert chosen - {"default", "lag_search"} == set(KINDS)
     assert not set(KINDS) & set(MODELS)
 
 
 def test_unknown_models_are_told_with_all_names():
     with pytest.raises(InputError, match=r"no model 'delays'; there are .*shallow"):
         make_model("delays")
+
+
+def test_presets_that_set_more_are_refused_as_models():
+    with pytest.raises(InputError, match="use --config lag_search"):
+        make_model("lag_search")
+    config = load_config("lag_search").model
+    made = make_model(config.kind, config)
+    assert isinstance(made, LagSearch)
+    assert 0 in made.eeg_lags_s
+
+
+def test_given_options_win_over_the_preset():
+    given = load_config(None, ["model.convolutional.epochs=2", "model.kind=bandpower"])
+    made = make_model("graph", given.model)
+    assert (made.epochs, made.net) == (2, "GraphCrossAttention")
+    assert made.sequence_s == make_model("graph").sequence_s > 1
+
+
+def test_lags_that_are_not_searched_are_told(caplog):
+    make_model("fusion", load_config("lag_search").model)
+    assert "does not search model.lags" in caplog.text
 
 
 @pytest.mark.parametrize(

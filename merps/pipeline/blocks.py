@@ -76,27 +76,27 @@ def attach_blocks(
             blocks |= _window_block(wanted, store, section, modality)
     if _JOINT in names:
         blocks |= _joint_block(wanted, store, config)
-    if count_steps(names, wanted.people):
+    if {_MATRICES, _RESTS} & set(names):
         blocks |= _matrix_blocks(wanted, store, config, jobs, progress or Silence())
     return replace(samples, blocks=blocks)
 
 
-def count_steps(names: Sequence[str], people: Sequence[str]) -> int:
+def count_steps(names: Sequence[str], samples: Samples) -> int:
     """Count how often `attach_blocks` tells of progress.
 
     Parameters
     ----------
     names : sequence of str
         As for `attach_blocks`.
-    people : sequence of str
-        Who the samples are of.
+    samples : Samples
+        Rows of people in the store.
 
     Returns
     -------
     int
         Number of steps.
     """
-    return len(people) if {_MATRICES, _RESTS} & set(names) else 0
+    return len(set(samples.people.tolist())) if {_MATRICES, _RESTS} & set(names) else 0
 
 
 def needed_blocks(model: Any) -> tuple[str, ...]:
@@ -142,10 +142,19 @@ def _window_block(
 ) -> dict[str, Block]:
     """Return the windows of one modality; none where nobody has it."""
     grid = WindowGrid(step_s=1.0, **section.model_dump())
+    seconds = {
+        key: int(wanted.samples.seconds[rows].max()) + 1
+        for key, rows in wanted.rows.items()
+    }
     try:
-        windows = WindowSet(store, grid, modality=modality, people=wanted.people)
-    except InputError as error:
-        logger.warning("%s", error)
+        windows = WindowSet(
+            store, grid, modality=modality, people=wanted.people, seconds=seconds
+        )
+    except InputError:
+        trials = (t for p in wanted.people for t, _ in wanted.trials(store, p))
+        if any(getattr(trial, modality) is not None for trial in trials):
+            raise
+        logger.warning("%s: nobody has %s signals", store.path, modality)
         return {}
     place: dict[tuple[str, str, int], int] = {}
     keys = (windows.people, windows.stimuli, windows.seconds)

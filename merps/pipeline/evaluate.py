@@ -1,7 +1,7 @@
 """Scores of models on people and videos that they were not fitted on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from merps.models.rows import labeled
 from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.features import extract_samples
-from merps.pipeline.models import QUICK_MODELS, make_model, open_store
+from merps.pipeline.models import QUICK_MODELS, make_model, open_store, resolve_model
 from merps.pipeline.runs import (
     EVAL_ONLY,
     METRICS,
@@ -127,15 +127,18 @@ def evaluate_model(
     SpaceError
         If the run cannot be written.
     """
-    opened, config = open_store(store, config)
+    asked = config or Config()
+    opened, config = open_store(store, asked)
     progress = progress or Silence()
     if models is None:
         models = tuple(dict.fromkeys((*QUICK_MODELS, config.model.kind)))
     seed = config.evaluate.seed
+    chosen = {
+        name: resolve_model(name, asked.model) for name in models if name not in RUNGS
+    }
     makers = {
-        name: partial(make_model, name, config.model, seed=seed)
-        for name in models
-        if name not in RUNGS
+        name: partial(make_model, kind, section, seed=seed)
+        for name, (kind, section) in chosen.items()
     }
     # An unknown name is told before the work starts.
     compared = [make() for make in makers.values()]
@@ -156,7 +159,7 @@ def evaluate_model(
         len(folds(p, samples.people, samples.stimuli, seed=seed, emotions=emotions))
         for p in protocols
     )
-    n_steps = len(opened.people) + count_steps(needed, opened.people)
+    n_steps = len(opened.people) + count_steps(needed, samples)
     progress.expect(n_steps + n_folds)
     samples = attach_blocks(samples, opened, needed, **options)
     results = evaluate(
@@ -177,7 +180,12 @@ def evaluate_model(
         transductive=transductive_steps(config, compared),
     )
     if run is not None:
-        _write_evaluation(Path(run), evaluation, opened, config)
+        options = {
+            name: section.model_dump(mode="json")
+            for name, (kind, section) in chosen.items()
+            if name != kind
+        }
+        _write_evaluation(Path(run), evaluation, opened, config, options)
     return evaluation
 
 
@@ -208,6 +216,8 @@ def transductive_steps(config: Config, models: Sequence[Any] = ()) -> tuple[str,
     for model in (getattr(model, "model", model) for model in models):
         for option in ("reference", "alignment"):
             steps.append(_TAKEN.get((option, getattr(model, option, None))))
+        if set(getattr(model, "inputs", ("eeg",))) != {"eeg"}:  # no rest of these
+            steps.append(_TAKEN["reference", "person"])
     return tuple(dict.fromkeys(step for step in steps if step))
 
 
@@ -230,7 +240,11 @@ def _intervals(
 
 
 def _write_evaluation(
-    run: Path, evaluation: Evaluation, store: Store, config: Config
+    run: Path,
+    evaluation: Evaluation,
+    store: Store,
+    config: Config,
+    presets: Mapping[str, Any],
 ) -> None:
     """Write what was found, and how."""
     reopen_run(run)
@@ -265,6 +279,7 @@ def _write_evaluation(
         facts={
             "models": list(evaluation.results[0].predictions),
             "transductive": list(evaluation.transductive),
+            **({"presets": presets} if presets else {}),
             **({"warning": EVAL_ONLY} if store.role == "eval-only" else {}),
             "folds": {
                 result.protocol: {

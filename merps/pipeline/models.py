@@ -1,8 +1,9 @@
 """From features to a fitted model in a run folder."""
 
+import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ MODELS = (*RUNGS, *SIGNAL_MODELS)
 #: What is compared where nothing is asked for: all but those that take hours.
 QUICK_MODELS = ("bandpower", "riemannian", "fusion")
 
+_LAGGED = ("bandpower", "riemannian")
+_LAGGED_NAMES = " and ".join(_LAGGED)
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
 
 
@@ -54,10 +57,9 @@ def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -
     Parameters
     ----------
     name : str
-        One of `MODELS`, or a preset that chooses one; its options then are those of
-        the preset.
+        One of `MODELS`, or a preset that chooses one.
     config : ModelConfig, optional
-        Options; the defaults if absent.
+        Options, which win over those of a preset; the defaults if absent.
     seed : int, optional
         Of initial weights and batches, for models that draw.
 
@@ -74,9 +76,9 @@ def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -
     config = config or ModelConfig()
     if name in RUNGS:
         return RUNGS[name]()
-    if name not in MODELS:
-        preset = _preset_model(name)
-        return make_model(preset.kind, preset, seed=seed)
+    name, config = resolve_model(name, config)
+    if config.lags != LagConfig() and name not in _LAGGED:
+        logger.warning("%s does not search model.lags; only %s", name, _LAGGED_NAMES)
     shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
     if name == "fusion":
         return ResidualFusion(gains=config.gains, **shared)
@@ -170,7 +172,11 @@ def fit_model(
     """
     from threadpoolctl import threadpool_limits
 
-    opened, config = open_store(store, config)
+    asked = config or Config()
+    name = model or asked.model.kind
+    kind, section = resolve_model(name, asked.model)
+    opened, config = open_store(store, asked)
+    config = config.model_copy(update={"model": section})
     unknown = sorted(set(hold_out) - set(opened.people))
     if unknown:
         raise InputError(
@@ -183,31 +189,33 @@ def fit_model(
             "fit on the training release, or pass --allow-eval-only, which the run "
             "card and every report on this model will say"
         )
-    model = model or config.model.kind
-    estimator = make_model(model, config.model, seed=config.evaluate.seed)
+    estimator = make_model(kind, section, seed=config.evaluate.seed)
+    pretrained = _digest_of(section.convolutional.pretrained)
     prepare_run(Path(run), "fit")
     people = tuple(name for name in opened.people if name not in set(hold_out))
     options = {"config": config, "jobs": jobs, "progress": progress}
     samples = labeled(extract_samples(opened, people=people, **options))
     needed = needed_blocks(estimator)
     if progress is not None:
-        progress.expect(len(people) + count_steps(needed, people))
+        progress.expect(len(people) + count_steps(needed, samples))
     samples = attach_blocks(samples, opened, needed, **options)
     checkpoints = Path(run) / CHECKPOINTS
     resumable = isinstance(estimator, ConvolutionalRegressor)
     with threadpool_limits(1):  # equal sums, whatever the machine is doing
         estimator.fit(samples, **({"checkpoints": checkpoints} if resumable else {}))
     data = describe_data(opened, people)
+    # A path is of use on this machine alone, and tells of it.
+    config = config.model_copy(update={"model": _without_path(section, kind)})
     warning = {"warning": EVAL_ONLY} if opened.role == "eval-only" else {}
     card = {
-        "name": model,
+        "name": name,
         "terms": opened.terms,
         "data": data,
         "config": config.model_dump(mode="json"),
         **warning,
     }
     fitted = Fitted(estimator, people, learned_facts(estimator))
-    line = {"model": model, "n_samples": len(samples), **fitted.facts}
+    line = {"model": name, "n_samples": len(samples), **fitted.facts}
     reopen_run(Path(run))
     save_model(estimator, Path(run), card=card)
     write_run(
@@ -217,7 +225,8 @@ def fit_model(
         data=data,
         files={METRICS: to_json(line) + "\n"},
         facts={
-            "model": model,
+            "model": name,
+            **({"pretrained_sha256": pretrained} if pretrained else {}),
             "held_out": sorted(set(hold_out)),
             "learned": fitted.facts,
             **warning,
@@ -227,18 +236,72 @@ def fit_model(
     return fitted
 
 
-def _preset_model(name: str) -> ModelConfig:
-    """Return the model that a preset chooses."""
-    names = [n for n in preset_names() if "kind" in _chosen(n).model_fields_set]
-    if name not in names:
-        known = ", ".join((*MODELS, *names))
+def _digest_of(path: str | None) -> str | None:
+    """Digest a file that training starts from, if there is one."""
+    if path is None:
+        return None
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"model.convolutional.pretrained: {path} cannot be read: {error.strerror}"
+        ) from error
+
+
+def _without_path(section: ModelConfig, kind: str) -> ModelConfig:
+    """Return the options that made a model, without the place of a file."""
+    net = section.convolutional.model_copy(update={"pretrained": None})
+    return section.model_copy(update={"kind": kind, "convolutional": net})
+
+
+def resolve_model(name: str, config: ModelConfig) -> tuple[str, ModelConfig]:
+    """Find the model and all options behind a name.
+
+    Parameters
+    ----------
+    name : str
+        One of `MODELS`, or a preset that chooses one.
+    config : ModelConfig
+        Options; those that were given win over the preset's.
+
+    Returns
+    -------
+    tuple of (str, ModelConfig)
+        One of `MODELS`, and its options.
+
+    Raises
+    ------
+    InputError
+        If there is no such name, or the preset sets more than a model.
+    """
+    if name in MODELS:
+        return name, config
+    presets = {preset: load_config(preset) for preset in preset_names()}
+    models = [n for n, p in presets.items() if "kind" in p.model.model_fields_set]
+    if name not in models:
+        known = ", ".join((*MODELS, *models))
         raise InputError(f"no model {name!r}; there are {known}")
-    return _chosen(name)
+    if presets[name].model_fields_set != {"model"}:
+        raise InputError(
+            f"the preset {name} sets more than a model, which other models beside it "
+            f"would not share; use --config {name}"
+        )
+    section = presets[name].model
+    options = _merged(
+        section.model_dump(exclude_unset=True),
+        config.model_dump(exclude_unset=True, exclude={"kind"}),
+    )
+    return section.kind, ModelConfig.model_validate(options)
 
 
-def _chosen(preset: str) -> ModelConfig:
-    """Return the section on models of a preset."""
-    return load_config(preset).model
+def _merged(base: Mapping[str, Any], winner: Mapping[str, Any]) -> dict[str, Any]:
+    """Join two trees of options."""
+    joined = dict(base)
+    for key, value in winner.items():
+        below = joined.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        joined[key] = _merged(below, value) if both else value
+    return joined
 
 
 def open_store(store: Path | str, config: Config | None) -> tuple[Store, Config]:

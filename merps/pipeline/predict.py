@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from merps.datasets.mer_ps import open_dataset
 from merps.engine import Progress
 from merps.errors import DataError, InputError
 from merps.models.persistence import load_model
+from merps.models.riemannian_inputs import REST
 from merps.models.rows import has_features
 from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import align_features, extract_samples
@@ -136,20 +137,18 @@ def predict_dataset(
         )
         names = getattr(model, "feature_names_", ())
         samples = align_features(samples, names)
-        if ids is not None:
-            samples = _asked(samples, ids)
-        if not len(samples):
-            raise DataError(f"{data}: no recording lasts a second; nothing to predict")
         needed = needed_blocks(model)
         samples = attach_blocks(samples, opened, needed, config=config, jobs=jobs)
+        if ids is None:
+            ids = samples.ids
+        if not ids:
+            raise DataError(f"{data}: no recording lasts a second; nothing to predict")
+        # Models see whole recordings, whichever of their seconds are asked for.
         with threadpool_limits(1):  # equal sums, whatever the machine is doing
-            values = finalize(model.predict(samples))
-    write_predictions(out, samples.ids, values)
-    there = has_features(samples) if names else np.zeros(len(samples), dtype=bool)
-    for block in samples.blocks.values():
-        there |= block.rows >= 0
+            values, there = _answers(model, samples, ids)
+    write_predictions(out, ids, values)
     return Predicted(
-        ids=tuple(samples.ids),
+        ids=tuple(ids),
         values=values,
         without_signals=int(np.sum(~there)),
         preprocessed=preprocessed,
@@ -179,12 +178,30 @@ def _store_folder(store: Path | str | None) -> Iterator[Path]:
         yield Path(folder) / "store"
 
 
-def _asked(samples: Samples, ids: list[str]) -> Samples:
-    """Return one row per id, without features where there are no signals."""
+def _answers(
+    model: Any, samples: Samples, ids: list[str]
+) -> tuple[Int[np.ndarray, "sample 2"], Bool[np.ndarray, " sample"]]:
+    """Answer each id, and tell which of them have signals that the model uses."""
+    nowhere = samples_of_ids(ids)
+    names = samples.feature_names
+    empty = np.full((len(ids), len(names)), np.nan, np.float32)
+    values = model.predict(replace(nowhere, features=empty, feature_names=names))
+    there = np.zeros(len(ids), dtype=bool)
     row = {name: k for k, name in enumerate(samples.ids)}
-    features = np.full((len(ids), samples.features.shape[1]), np.nan, np.float32)
-    there = [k for k, text in enumerate(ids) if text in row]
-    features[there] = samples.features[[row[ids[k]] for k in there]]
-    return replace(
-        samples_of_ids(ids), features=features, feature_names=samples.feature_names
-    )
+    known = [k for k, text in enumerate(ids) if text in row]
+    if known:
+        rows = [row[ids[k]] for k in known]
+        values[known] = model.predict(samples)[rows]
+        there[known] = _has_signals(samples)[rows]
+    return finalize(values), there
+
+
+def _has_signals(samples: Samples) -> Bool[np.ndarray, " sample"]:
+    """Tell which samples have features, or arrays of their own second."""
+    there = np.zeros(len(samples), dtype=bool)
+    if samples.feature_names:
+        there |= has_features(samples)
+    for name, block in samples.blocks.items():
+        if name != REST:  # of the person, whatever was recorded later
+            there |= block.rows >= 0
+    return there
