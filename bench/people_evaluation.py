@@ -8,7 +8,7 @@ Covariances do not depend on folds, and both sides compute them once. merps work
 on as many folds at a time as it has threads, as `merps evaluate` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,22 +70,20 @@ def read_signals(store: Store) -> Signals:
 
 def merps_evaluation(signals: Signals, jobs: int) -> np.ndarray:
     """Predict every person by models fitted on others."""
-    values = np.concatenate(
-        [
-            trial_covariances(
-                signal,
-                starts,
-                length_samples=GRID.length(signals.rate_hz),
-                rate_hz=signals.rate_hz,
-                bands=BANDS,
-                order=ORDER,
-                pad_s=PAD_S,
-                estimator="oas",
-                jobs=jobs,
-            )
-            for signal, starts in zip(signals.trials, signals.starts, strict=True)
-        ]
-    )
+
+    def measure(number: int) -> np.ndarray:
+        return trial_covariances(
+            signals.trials[number],
+            signals.starts[number],
+            length_samples=GRID.length(signals.rate_hz),
+            rate_hz=signals.rate_hz,
+            bands=BANDS,
+            order=ORDER,
+            pad_s=PAD_S,
+            estimator="oas",
+        )
+
+    values = np.concatenate(_in_threads(measure, range(len(signals.trials)), jobs))
     channels = [str(c) for c in range(len(signals.trials[0]))]
     source = StoredMatrices(values, channels=channels, bands=list(BANDS))
     block = Block(source, np.arange(len(values)))
@@ -158,15 +156,20 @@ def disagreement(signals: Signals, actual: np.ndarray, expected: np.ndarray) -> 
 def _each_fold(signals: Signals, fit_predict: Callable, jobs: int) -> np.ndarray:
     """Put together what is predicted for the people of each fold."""
     predictions = np.empty((len(signals.samples), 2))
+    found = _in_threads(lambda f: fit_predict(f.train, f.test), signals.folds, jobs)
+    for fold, predicted in zip(signals.folds, found, strict=True):
+        predictions[fold.test] = predicted
+    return predictions
 
-    def run(fold: Fold) -> np.ndarray:
-        return fit_predict(fold.train, fold.test)
 
-    for outcome in run_tasks(run, signals.folds, jobs=jobs):
+def _in_threads(function: Callable, tasks: Sequence, jobs: int) -> list:
+    """Return what a function gives for each task."""
+    values = []
+    for outcome in run_tasks(function, tasks, jobs=jobs):
         if outcome.error is not None:
             raise outcome.error
-        predictions[outcome.task.test] = outcome.value
-    return predictions
+        values.append(outcome.value)
+    return values
 
 
 def _peer_covariances(

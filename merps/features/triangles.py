@@ -176,11 +176,16 @@ def trial_covariances(
         jobs=jobs,
     )
     rows, columns = np.triu_indices(len(present))
+    upper = rows * len(present) + columns
     into = np.zeros((n_channels, n_channels), dtype=np.int64)
     into[np.triu_indices(n_channels)] = np.arange(n_triangle)
-    out[:, :, into[present[rows], present[columns]]] = matrices_wbcc[
-        :, :, rows, columns
-    ]
+    places = into[present[rows], present[columns]]
+    for band in range(len(bands)):
+        flat = matrices_wbcc[:, band].reshape(len(starts), -1).take(upper, axis=1)
+        if whole:
+            out[:, band] = flat
+        else:
+            out[:, band, places] = flat
     if not whole:
         missing_wc = _touched(gaps_ct, starts, length_samples)
         rows, columns = np.triu_indices(n_channels)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from merps.batches import WindowSet
-from merps.engine import Progress, Silence
+from merps.engine import Progress, Silence, run_tasks
 from merps.errors import DataError, InputError
 from merps.features.triangles import StoredMatrices, trial_covariances
 from merps.models.joint import JointWindows, joint_series
@@ -218,8 +218,14 @@ def _matrix_blocks(
     channels: tuple[str, ...] = ()
     rests: list[np.ndarray] = []
     values = None
-    for person in wanted.people:
-        found = _person_matrices(wanted, store, person, config, jobs)
+
+    def measure(person: str) -> _PersonMatrices | None:
+        return _person_matrices(wanted, store, person, config)
+
+    for outcome in run_tasks(measure, wanted.people, jobs=jobs):
+        if outcome.error is not None:
+            raise outcome.error
+        person, found = outcome.task, outcome.value
         progress.done(f"{person}, covariances")
         if found is None:
             continue
@@ -248,11 +254,11 @@ def _matrix_blocks(
 
 
 def _person_matrices(
-    wanted: _Wanted, store: Store, person: str, config: Config, jobs: int
+    wanted: _Wanted, store: Store, person: str, config: Config
 ) -> _PersonMatrices | None:
     """Compute one person's matrices; None where there is no EEG."""
     grid = WindowGrid(step_s=1.0, **config.windows.model_dump())
-    options = {"bands": config.features.bands, "estimator": "scm", "jobs": jobs}
+    options = {"bands": config.features.bands, "estimator": "scm"}
     options |= config.features.filter_bank.model_dump()
     rows, values, rests, montages = [], [], [], set()
     for trial, own in wanted.trials(store, person):
