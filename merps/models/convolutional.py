@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from merps.errors import InputError
 from merps.models.alignment import Scaling, pack_scalings, unpack_scalings
 from merps.models.inputs import (
-    BLOCKS,
+    BLOCK_OF_MODALITY,
     FACTS,
     JOINT,
     WindowFacts,
@@ -38,18 +38,17 @@ class ConvolutionalRegressor(BaseEstimator):
     Each modality has a net of its own. A single one gives both numbers; otherwise each
     net gives an embedding, and a head decodes the joined embeddings of one second, or,
     with `sequence_s` above 1, those of consecutive seconds of a trial by a temporal
-    convolution that looks both ways. Such a head learns from sequences of that length
-    and predicts whole trials.
+    convolution that looks both ways; it learns from those and predicts whole trials.
 
     Where one modality is missing in a second, a learned vector stands for its embedding
     (zero if that never happened in training). A second without any window is not
     learned from, and is predicted as the training median; so is one whose window lacks
-    more than half of its samples. Fewer missing samples are set to the mean of their
-    channel.
+    more than half of its samples. Fewer missing ones are set to their channel's mean.
 
-    Training stops when people (stimuli where there are fewer than three people) that
-    are held out inside the training rows are no longer predicted better, and the best
-    state is kept.
+    Training stops when people held out of the training rows (stimuli where there are
+    fewer than three people) are no longer predicted better; the best state is kept.
+    Those people watch stimuli that are also learned from, which favors nets that
+    recognize stimuli: it is no measure of how new stimuli are predicted.
 
     Parameters
     ----------
@@ -70,8 +69,7 @@ class ConvolutionalRegressor(BaseEstimator):
         ``none`` scales channels by the training rows; ``person`` by the rows of the
         same person, also when predicting; ``whiten`` makes the mean covariance of each
         person's EEG the identity (fNIRS as ``person``). The last two are transductive:
-        they use unlabeled windows of the person that is predicted, as many as there
-        are among the rows.
+        they use all unlabeled windows among the rows of the predicted person.
     loss : str
         ``l1``, ``huber`` (quadratic up to 12.7 points) or ``ccc`` (1 less the
         concordance correlation of a batch).
@@ -179,8 +177,8 @@ class ConvolutionalRegressor(BaseEstimator):
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the blocks that it asks of samples."""
-        used = BLOCKS if self.net == JOINT else self._nets()
-        return tuple(BLOCKS[modality] for modality in used)
+        used = BLOCK_OF_MODALITY if self.net == JOINT else self._nets()
+        return tuple(BLOCK_OF_MODALITY[modality] for modality in used)
 
     def fit(
         self,
@@ -230,7 +228,7 @@ class ConvolutionalRegressor(BaseEstimator):
         self.median_ = np.median(labeled(samples).require_targets(), axis=0)
         self._take_facts(samples)
         rows = np.flatnonzero(np.isfinite(samples.targets).all(axis=1))
-        blocks = [samples.blocks[BLOCKS[modality]] for modality in self._facts]
+        blocks = [samples.blocks[BLOCK_OF_MODALITY[m]] for m in self._facts]
         if all((block.rows[rows] < 0).all() for block in blocks):
             raise InputError("no labeled row has a window to learn from")
         apart = choose_held_out(samples.take(rows), share=self.held_out, seed=self.seed)
@@ -344,9 +342,9 @@ class ConvolutionalRegressor(BaseEstimator):
     def _take_facts(self, samples: Samples) -> None:
         """Note what windows hold."""
         used = set(self._nets())
-        if self.net == JOINT and BLOCKS["fnirs"] in samples.blocks:
+        if self.net == JOINT and BLOCK_OF_MODALITY["fnirs"] in samples.blocks:
             used.add("fnirs")
-        for modality, block in BLOCKS.items():
+        for modality, block in BLOCK_OF_MODALITY.items():
             facts: tuple = ((), (), 0, 0.0)
             if modality in used:
                 facts = window_facts(samples.require_block(block))
@@ -356,8 +354,11 @@ class ConvolutionalRegressor(BaseEstimator):
     @property
     def _facts(self) -> dict[str, WindowFacts]:
         """What the windows of each modality that is used hold."""
-        facts = {m: [getattr(self, f"{m}_{part}_") for part in FACTS] for m in BLOCKS}
-        return {m: WindowFacts(*values) for m, values in facts.items() if values[0]}
+        return {
+            m: WindowFacts(*(getattr(self, f"{m}_{part}_") for part in FACTS))
+            for m in BLOCK_OF_MODALITY
+            if getattr(self, f"{m}_channels_")
+        }
 
     def _build(self) -> Any:
         """Build the net with random weights."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from merps.models.alignment import Scaling
-from merps.models.inputs import BLOCKS
+from merps.models.inputs import BLOCK_OF_MODALITY
 from merps.models.rows import encode
 from merps.samples import Samples
 
@@ -96,7 +96,7 @@ class Feed:
         *,
         device: str,
     ):
-        self._blocks = {m: samples.blocks.get(BLOCKS[m]) for m in shapes}
+        self._blocks = {m: samples.blocks.get(BLOCK_OF_MODALITY[m]) for m in shapes}
         self._people = encode(samples.people)[1]
         self._shapes = {m: (k * c, t) for m, (k, c, t) in shapes.items()}
         self._device = device

@@ -19,7 +19,7 @@ from merps.models.rows import encode, inner_groups
 from merps.samples import Block, Samples
 
 #: Name of the block of each modality.
-BLOCKS: Mapping[str, str] = {"eeg": "eeg_windows", "fnirs": "fnirs_windows"}
+BLOCK_OF_MODALITY: Mapping[str, str] = {"eeg": "eeg_windows", "fnirs": "fnirs_windows"}
 #: The net of both modalities at once, which is merps' own.
 JOINT = "GraphCrossAttention"
 
@@ -136,9 +136,9 @@ def require_same_windows(samples: Samples, facts: Mapping[str, WindowFacts]) -> 
         If channels, kinds, lengths or rates differ.
     """
     for modality, expected in facts.items():
-        if BLOCKS[modality] not in samples.blocks:
+        if BLOCK_OF_MODALITY[modality] not in samples.blocks:
             continue
-        found = window_facts(samples.blocks[BLOCKS[modality]])
+        found = window_facts(samples.blocks[BLOCK_OF_MODALITY[modality]])
         for part, there, needed in zip(FACTS, found, expected, strict=True):
             if there != needed:
                 raise InputError(
@@ -174,7 +174,7 @@ def measure_scalings(
         names, people = ("all",), np.zeros(len(samples), dtype=np.int64)
     scalings = {}
     for modality in modalities:
-        block = samples.blocks.get(BLOCKS[modality])
+        block = samples.blocks.get(BLOCK_OF_MODALITY[modality])
         whiten = alignment == "whiten" and modality == "eeg"
         measure = whiten_groups if whiten else standardize_groups
         if block is not None:
@@ -244,14 +244,14 @@ def digest_training(
     named = {key: value for key, value in options.items() if key != "pretrained"}
     facts = [torch.__version__, named, samples.ids]
     facts += [
-        (modality, window_facts(samples.blocks[BLOCKS[modality]]))
+        (modality, window_facts(samples.blocks[BLOCK_OF_MODALITY[modality]]))
         for modality in scalings
     ]
     text = json.dumps(facts, sort_keys=True, default=str)
     digest = xxhash.xxh3_128(text.encode())
     arrays = [samples.require_targets(), *(t.numpy() for t in state.values())]
     for modality, scaling in scalings.items():
-        rows = samples.blocks[BLOCKS[modality]].rows
+        rows = samples.blocks[BLOCK_OF_MODALITY[modality]].rows
         arrays += [rows, scaling.mean, scaling.gain]
     for array in arrays:
         digest.update(np.ascontiguousarray(array))

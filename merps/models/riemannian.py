@@ -23,7 +23,7 @@ from merps.models.recentered import (
 )
 from merps.models.regression import RidgeRegressor
 from merps.models.riemannian_inputs import (
-    BLOCKS,
+    BLOCK_OF_INPUT,
     REST,
     channel_sets,
     check_options,
@@ -167,7 +167,7 @@ class RiemannianRegressor(BaseEstimator):
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the blocks that it asks of samples."""
-        names = [BLOCKS[name] for name in self.inputs]
+        names = [BLOCK_OF_INPUT[name] for name in self.inputs]
         return tuple([*names, REST] if "eeg" in self.inputs else names)
 
     @property
@@ -202,7 +202,9 @@ class RiemannianRegressor(BaseEstimator):
         check_options(self.get_params(deep=False))
         samples = in_order(labeled(samples))
         self.median_ = np.median(samples.require_targets(), axis=0)
-        blocks = {name: samples.require_block(BLOCKS[name]) for name in self.inputs}
+        blocks = {
+            name: samples.require_block(BLOCK_OF_INPUT[name]) for name in self.inputs
+        }
         self.layout_ = sum((layout_of(*item) for item in blocks.items()), ())
         self.means_, self.directions_, self.centers_, self.turns_ = {}, {}, {}, {}
         vectors = self._smoothed(
@@ -250,8 +252,8 @@ class RiemannianRegressor(BaseEstimator):
         samples = samples.take(order)
         matrices = {}
         for name in self.inputs:
-            if BLOCKS[name] in samples.blocks:
-                block = samples.blocks[BLOCKS[name]]
+            if BLOCK_OF_INPUT[name] in samples.blocks:
+                block = samples.blocks[BLOCK_OF_INPUT[name]]
                 require_same_layout(layout_of(name, block), self.layout_, name)
                 matrices[name] = self._matrices(name, block)
         vectors = self._smoothed(samples, matrices)

@@ -14,7 +14,7 @@ from merps.models.tangent import require_options
 from merps.samples import Block
 
 #: Name of the block of each input.
-BLOCKS: Mapping[str, str] = {
+BLOCK_OF_INPUT: Mapping[str, str] = {
     "eeg": "eeg_covariances",
     "eeg_delays": "eeg_windows",
     "fnirs": "fnirs_windows",
@@ -39,9 +39,10 @@ def check_options(given: Mapping[str, Any]) -> None:
         If one is out of its range.
     """
     inputs, reference = given["inputs"], given["reference"]
-    if not inputs or len(set(inputs)) < len(inputs) or not set(inputs) <= {*BLOCKS}:
+    once = len(set(inputs)) == len(inputs)
+    if not inputs or not once or not set(inputs) <= {*BLOCK_OF_INPUT}:
         raise InputError(
-            f"inputs={inputs!r} must be some of {', '.join(BLOCKS)}, each once"
+            f"inputs={inputs!r} must be some of {', '.join(BLOCK_OF_INPUT)}, each once"
         )
     if reference not in REFERENCES:
         raise InputError(f"reference={reference!r} is none of {', '.join(REFERENCES)}")
