@@ -263,6 +263,36 @@ def test_rows_without_signals_are_predicted_as_the_median(rng):
     np.testing.assert_array_equal(some.predict(samples), kept.predict(samples))
 
 
+@pytest.mark.parametrize("metric", ["riemann", "logeuclid"])
+@pytest.mark.parametrize("rank", [0, 3, None])
+def test_people_without_such_a_mean_stay_at_the_euclidean_one(
+    rng, caplog, metric, rank
+):
+    samples = make_mixed(rng, effect=1.0)
+    own = samples.people == "test_4"
+
+    def weaken(values):
+        if rank is None:
+            values[own] = np.nan
+        else:
+            first, second = np.triu_indices(5)
+            values[np.ix_(own, [0, 1], (first >= rank) | (second >= rank))] = 0
+
+    options = {"reference": "person", "metric": metric, **OPTIONS}
+    model = RiemannianRegressor(**options).fit(samples)
+    expected = model.predict(samples)
+    caplog.clear()
+    weak = with_values(samples, COVARIANCES, weaken)
+    predicted = model.predict(weak)
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert f"1 people have no {metric} mean" in caplog.text
+    assert np.isfinite(predicted).all()
+    np.testing.assert_array_equal(predicted[~own], expected[~own])
+    euclid = clone(model).set_params(metric="euclid")
+    vars(euclid).update({k: v for k, v in vars(model).items() if k.endswith("_")})
+    np.testing.assert_array_equal(predicted[own], euclid.predict(weak)[own])
+
+
 # What is refused
 
 

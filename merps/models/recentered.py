@@ -1,11 +1,13 @@
 """Tangent vectors of stored matrices, group by group and gap by gap."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
+from merps.errors import InputError
 from merps.features.directions import complete_matrix, rank_tolerance
 from merps.features.recentering import (
     Recentering,
@@ -19,6 +21,8 @@ from merps.features.recentering import (
 from merps.features.triangles import StoredMatrices, unpack_triangles
 from merps.samples import Block
 from merps.shapes import Rows
+
+logger = logging.getLogger(__name__)
 
 #: Rows that are added up at once.
 _TILE_ROWS = 128
@@ -185,7 +189,7 @@ def find_turns(
     tangents : TangentMap
         Its metric is not the Euclidean one.
     group : int
-        Number of the group; it has at least one matrix.
+        Number of the group.
 
     Returns
     -------
@@ -195,9 +199,12 @@ def find_turns(
     Raises
     ------
     InputError
-        If shrunk matrices or the reference are not positive definite.
+        If there is no matrix, or shrunk ones or the reference are not positive
+        definite.
     """
     turns, parts = [], list(_parts(groups, group))
+    if not parts:
+        raise InputError(f"group {group} has no matrix")
     method = mean_precision(tangents.metric, tangents.method)
     for band, directions_cn in enumerate(tangents.directions):
         white = [
@@ -223,6 +230,48 @@ def find_turns(
             )
         )
     return np.stack(turns)
+
+
+def find_own_turns(
+    groups: Groups, tangents: TangentMap, *, stays: Bool[np.ndarray, " group"]
+) -> list[Float64[np.ndarray, "band component component"] | None]:
+    """Find what leads from the reference of each group to the mean of the metric.
+
+    A group without such a mean, such as a person without power in some direction,
+    stays at its reference, with one warning for all of them.
+
+    Parameters
+    ----------
+    groups : Groups
+        Which matrices.
+    tangents : TangentMap
+        Its metric is not the Euclidean one, unless all groups stay.
+    stays : ndarray of bool, shape (group,)
+        Groups whose reference is no mean to be turned away from.
+
+    Returns
+    -------
+    list of ndarray or None
+        See `find_turns`; None for a group that stays, or has no matrix.
+    """
+    measured = np.bincount(groups.codes, groups.rows >= 0, groups.n_groups) > 0
+    turns, n_without = [], 0
+    for group in range(groups.n_groups):
+        turn_bnn = None
+        if measured[group] and not stays[group]:
+            try:
+                turn_bnn = find_turns(groups, tangents, group)
+            except InputError as error:
+                logger.debug("group %d: %s", group, error)
+                n_without += 1
+        turns.append(turn_bnn)
+    if n_without:
+        logger.warning(
+            "%d people have no %s mean, as matrices or directions of theirs lack "
+            "power; they stay at their Euclidean mean",
+            *(n_without, tangents.metric),
+        )
+    return turns
 
 
 def group_tangents(

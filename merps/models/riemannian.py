@@ -16,6 +16,7 @@ from merps.models.recentered import (
     TangentMap,
     as_one_group,
     complete_references,
+    find_own_turns,
     find_turns,
     group_tangents,
     mean_matrices,
@@ -343,13 +344,9 @@ class RiemannianRegressor(BaseEstimator):
         groups = Groups(block.source, block.rows, person, len(names))
         references, at_rest = self._references(name, samples, groups)
         tangents = self._map(name, references)
-
-        def turns(group: int) -> np.ndarray | None:
-            if at_rest[group] or self.metric == "euclid":
-                return None
-            return find_turns(groups, tangents, group)
-
-        return group_tangents(groups, tangents, turns)
+        stays = at_rest | (self.metric == "euclid")
+        turns = find_own_turns(groups, tangents, stays=stays)
+        return group_tangents(groups, tangents, turns.__getitem__)
 
     def _references(
         self, name: str, samples: Samples, groups: Groups
