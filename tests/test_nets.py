@@ -81,6 +81,9 @@ def test_a_net_that_downloads_is_refused():
         ("EEGnet", {}, {}, r"no net 'EEGnet' .*did you mean EEGNet.*case exact"),
         ("zzz", {}, {}, "no net 'zzz' in braindecode; names"),
         ("os", {}, {}, "no net 'os'"),
+        ("GraphCrossAttention", {}, {}, "takes fNIRS itself; name it so as `net`"),
+        ("graphcrossattention", {}, {}, "GraphCrossAttention takes fNIRS itself"),
+        ("GraphCrossAtention", {}, {}, "no net .* in braindecode; names"),
         (
             "EEGNet",
             {"drop": 0.1},
@@ -243,6 +246,9 @@ def test_power_of_a_wave_is_in_its_band():
         ({"eeg": (1, 1, 100)}, {}),
         ({"eeg": (1, 3, 40)}, {}),
         (SHAPES, {"width": 10, "heads": 4}),
+        (SHAPES, {"width": 0}),
+        (SHAPES, {"width": -4}),
+        (SHAPES, {"heads": 0}),
     ],
 )
 def test_a_graph_that_cannot_be_is_refused(shapes, options):
@@ -253,3 +259,13 @@ def test_a_graph_that_cannot_be_is_refused(shapes, options):
 def test_options_of_the_graph_are_checked():
     with pytest.raises(InputError, match="no option 'widht'; did you mean width"):
         regressor({"eeg": ("GraphCrossAttention", {"widht": 8})})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"width": "wide"}, {"width": 8.0}, {"heads": None}, {"dropout": 2}],
+)
+def test_a_graph_of_odd_options_is_one_clear_error(options):
+    message = r"GraphCrossAttention cannot be built with the options \{'(w|h|d)"
+    with pytest.raises(InputError, match=message):
+        regressor({"eeg": ("GraphCrossAttention", options)})

@@ -344,6 +344,13 @@ CONV = "weights_.branches.eeg.conv_time_spat.conv_time.weight"
         (put("model", "parameters", "threads", value=0), None, "at least 1"),
         (put("model", "parameters", "net_options", value={"hook": 1}), None, "hook"),
         (put("model", "fitted", "eeg_n_times_", value=2), None, "cannot be built"),
+        (
+            lambda d: d["model"]["parameters"].update(
+                net="GraphCrossAttention", net_options={"heads": 0}
+            ),
+            None,
+            "width that heads divide",
+        ),
         (put("model", "fitted", "eeg_n_times_", value="2"), None, "wrong type"),
         (put("model", "fitted", "eeg_channels_", value=[]), None, "as merps writes it"),
         (put("model", "fitted", "weights_", value={}), None, "unknown attribute"),
@@ -355,3 +362,13 @@ def test_wrong_nets_are_refused(tmp_path, saved_net, change, tensors, message):
     rewrite(tmp_path, change, tensors)
     with pytest.raises(DataError, match=message):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("error", [IndexError, ZeroDivisionError, RuntimeError])
+def test_whatever_rebuilding_trips_over_is_one_error(saved, monkeypatch, error):
+    def trip(self):
+        raise error("tripped")
+
+    monkeypatch.setattr(ResidualFusion, "check_state", trip)
+    with pytest.raises(DataError, match=r"model as merps writes it.*tripped"):
+        load_model(saved)

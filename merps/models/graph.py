@@ -46,7 +46,7 @@ class GraphCrossAttention(nn.Module):
     ------
     InputError
         If there are fewer than two EEG channels, windows are too short for the lowest
-        band, or the width is no multiple of the heads.
+        band, or the width is no positive multiple of the heads.
 
     References
     ----------
@@ -66,10 +66,11 @@ class GraphCrossAttention(nn.Module):
     ):
         super().__init__()
         _, n_nodes, n_times = shapes["eeg"]
-        if n_nodes < 2 or width % heads or n_times / rates_hz["eeg"] < 1:
+        is_divided = min(width, heads) > 0 and width % heads == 0
+        if n_nodes < 2 or not is_divided or n_times / rates_hz["eeg"] < 1:
             raise InputError(
                 f"GraphCrossAttention needs two EEG channels, windows of 1 s and a "
-                f"width that heads divide; got {n_nodes} channels, "
+                f"positive width that heads divide; got {n_nodes} channels, "
                 f"{n_times / rates_hz['eeg']:g} s, width={width} and heads={heads}"
             )
         freqs = torch.fft.rfftfreq(n_times, 1 / rates_hz["eeg"])

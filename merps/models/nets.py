@@ -69,7 +69,9 @@ def build_net(
     shape = dict(
         zip(_SHAPE_KEYWORDS, (n_channels, n_times, rate_hz, n_outputs), strict=True)
     )
-    keywords = {k: _option(kind, k, v) for k, v in check_options(kind, options).items()}
+    keywords = {
+        k: _option(kind, k, v) for k, v in check_net_options(kind, options).items()
+    }
     known = inspect.signature(kind).parameters
     try:
         with _quiet(), torch.no_grad():
@@ -91,7 +93,7 @@ def build_net(
     return net.train()
 
 
-def check_options(kind: type, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def check_net_options(kind: type, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse options that a net does not have.
 
     Parameters
@@ -148,11 +150,16 @@ def _find(name: str) -> type[nn.Module]:
             f"{name} is refused: it downloads electrode positions while it is built, "
             "and merps does not reach into the network; take another net"
         )
+    if name.casefold() == JOINT.casefold():
+        raise InputError(
+            f"{name} is no net of one modality: {JOINT} takes fNIRS itself; name it so "
+            "as `net`, and leave fnirs_net out"
+        )
     with _quiet():  # wfdb warns about pandas, both imported on the way
         from braindecode.models.util import models_dict
     kind = models_dict.get(name)
     if kind is None:
-        near = _closest(name, [JOINT, *models_dict])
+        near = _closest(name, list(models_dict))
         raise InputError(f"no net {name!r} in braindecode{near}; names are case exact")
     return kind
 

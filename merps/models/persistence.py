@@ -41,6 +41,11 @@ _FORMAT = 1
 _MOST_DESCRIPTION_BYTES = 2**24
 _MOST_WEIGHT_BYTES = 2**31
 _REMEDY = "fit the model again, or copy the whole folder once more"
+# What building a model from an edited description trips over.
+_TRIPPED = (
+    *(LookupError, TypeError, AttributeError, ValueError),
+    *(ArithmeticError, RuntimeError),
+)
 
 
 def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -> None:
@@ -134,7 +139,7 @@ def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
         tensors = _read_weights(folder / WEIGHTS, description["weights"])
         model = _rebuilt(description["model"], "", tensors)
         card = dict(description["card"])
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except _TRIPPED as error:
         raise mismatch(
             where,
             expected="a model as merps writes it",

@@ -14,7 +14,7 @@ from merps.errors import InputError, mismatch
 from merps.models.graph import GraphCrossAttention
 from merps.models.inputs import JOINT
 from merps.models.merging import merge_convolutions
-from merps.models.nets import build_net, check_options, first_line
+from merps.models.nets import build_net, check_net_options, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -170,11 +170,8 @@ def build_regressor(
     """
     is_sequential = sequence_s > 1
     if "eeg" in nets and nets["eeg"][0] == JOINT:
-        options = nets["eeg"][1]
-        check_options(GraphCrossAttention, options)
-        net = GraphCrossAttention(shapes, rates_hz, embedding=embedding, **options)
         return Regressor(
-            {"joint": net},
+            {"joint": _joint_net(shapes, rates_hz, embedding, nets["eeg"][1])},
             embedding=embedding,
             is_direct=False,
             is_sequential=is_sequential,
@@ -195,6 +192,25 @@ def build_regressor(
     return Regressor(
         branches, embedding=width, is_direct=is_direct, is_sequential=is_sequential
     )
+
+
+def _joint_net(
+    shapes: Mapping[str, tuple[int, int, int]],
+    rates_hz: Mapping[str, float],
+    embedding: int,
+    options: Mapping[str, Any],
+) -> GraphCrossAttention:
+    """Build the net of both modalities, or say why that cannot be."""
+    check_net_options(GraphCrossAttention, options)
+    try:
+        return GraphCrossAttention(shapes, rates_hz, embedding=embedding, **options)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the layers of torch trip over
+        raise InputError(
+            f"{JOINT} cannot be built with the options {dict(options)}: "
+            f"{first_line(error)}; change the options"
+        ) from error
 
 
 def merge_branches(net: Regressor) -> Regressor:
