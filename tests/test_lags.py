@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mixed import Windows
 from sklearn.base import BaseEstimator
 from tables import make_samples, scrambled, shuffled
 from windowed import make_windowed, unlabeled
@@ -14,6 +15,7 @@ from merps.models.persistence import DESCRIPTION, WEIGHTS, load_model, save_mode
 from merps.models.priors import ConstantPrior
 from merps.models.regression import RidgeRegressor
 from merps.models.signals import SignalModel
+from merps.samples import Block
 from merps.splits import folds
 from merps.store.files import sealed
 
@@ -180,6 +182,35 @@ def test_only_what_is_there_is_searched(rng, names, lags, n_fits):
         assert len(getattr(search, f"{own}_curve_")) == len(candidates) * there
         nearest = min(candidates, key=abs) if there else 0
         assert getattr(search, f"{own}_lag_s_") == nearest
+
+
+class Asking(Told):
+    """Takes nothing but the blocks it names."""
+
+    def __init__(self, needs=(), errors=(1.0,)):
+        super().__init__(errors)
+        self.needs = needs
+
+
+@pytest.mark.parametrize(
+    ("needs", "n_lags"),
+    [
+        (("eeg_windows",), [3, 0]),
+        (("joint_windows",), [3, 0]),
+        (("fnirs_windows",), [0, 2]),
+        (("eeg_windows", "fnirs_windows"), [3, 2]),
+        (("eeg_windows", "fnirs_absent"), [3, 0]),
+        ((), [3, 2]),
+    ],
+)
+def test_only_what_the_model_takes_is_searched(rng, needs, n_lags):
+    names = ("eeg/a", "fnirs/a")
+    samples = replace(make_samples(rng, n_features=2), feature_names=names)
+    block = Block(Windows(None, None), np.arange(len(samples)))
+    names = ("eeg_windows", "joint_windows", "fnirs_windows")
+    samples = replace(samples, blocks=dict.fromkeys(names, block))
+    search = LagSearch(Asking(needs), (0, 1, 2), (0, 1)).fit(samples)
+    assert [len(search.eeg_curve_), len(search.fnirs_curve_)] == n_lags
 
 
 @pytest.mark.parametrize(

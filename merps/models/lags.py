@@ -1,6 +1,6 @@
 """How long labels trail EEG and fNIRS, searched inside the training rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -77,8 +77,9 @@ class LagSearch(BaseEstimator):
     all training rows and judged by ``inner_mae_``, the absolute error that the model
     itself has measured on rows it held out of them; the smallest mean over valence and
     arousal wins, of equals the lag nearest zero. Both dimensions share the lags. A
-    modality that the rows do not have is not searched, and its lag is 0. Of n and m
-    candidates, n + m - 1 are fitted.
+    modality that the rows do not have, or that has no part in the blocks that the model
+    `needs`, is not searched, and its lag is 0. Of n and m candidates, n + m - 1 are
+    fitted.
 
     Parameters
     ----------
@@ -218,13 +219,22 @@ class LagSearch(BaseEstimator):
                 f"{name}_lags_s must be distinct whole seconds, at least one, got "
                 f"{lags_s}"
             )
-        return [int(lag_s) for lag_s in lags_s] if any(_parts(samples, name)) else []
+        # A model that names its blocks takes nothing else.
+        if needs := getattr(self._template, "needs", ()):
+            used = _blocks_of(name, [own for own in needs if own in samples.blocks])
+        else:
+            used = any(_parts(samples, name))
+        return [int(lag_s) for lag_s in lags_s] if used else []
+
+    @property
+    def _template(self) -> Any:
+        """What is fitted at each lag."""
+        return SignalModel() if self.model is None else self.model
 
     def _fitted(self, samples: Samples, lags: Mapping[str, int]) -> Any:
         """Fit a fresh model at some lags."""
-        template = SignalModel() if self.model is None else self.model
         shifted = shift_samples(samples, eeg_s=lags["eeg"], fnirs_s=lags["fnirs"])
-        return clone(template).fit(shifted)
+        return clone(self._template).fit(shifted)
 
 
 def _inner_error(model: Any, *, needed: bool) -> Float64[np.ndarray, "2"]:
@@ -252,7 +262,12 @@ def _parts(samples: Samples, name: str) -> tuple[list[int], list[str]]:
     """Return the feature columns and the blocks of a modality."""
     names = enumerate(samples.feature_names)
     columns = [place for place, own in names if own.startswith(_FEATURES[name])]
-    return columns, [own for own in samples.blocks if own.startswith(_BLOCKS[name])]
+    return columns, _blocks_of(name, samples.blocks)
+
+
+def _blocks_of(name: str, blocks: Iterable[str]) -> list[str]:
+    """Return the blocks of a modality."""
+    return [own for own in blocks if own.startswith(_BLOCKS[name])]
 
 
 def _rows_behind(samples: Samples, lag_s: int) -> Int[np.ndarray, " sample"]:
