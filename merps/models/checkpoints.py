@@ -14,7 +14,6 @@ from merps.store.files import read_sealed, remove_leftovers, replace_file, seale
 
 logger = logging.getLogger(__name__)
 
-_LATEST = "LATEST"
 _KEPT = 2
 _REMEDY = "an older checkpoint is used, or training starts again"
 
@@ -23,8 +22,8 @@ class Checkpoints:
     """The last checkpoints of one training, in a folder of their own.
 
     Each is a pair of files, ``00000007.safetensors`` and then ``00000007.json``, which
-    names the digest of the other and of what determines the training. The file
-    ``LATEST`` says which one is the newest.
+    names the digest of the other and of what determines the training. The largest
+    number is the newest.
 
     Parameters
     ----------
@@ -101,8 +100,6 @@ class Checkpoints:
         try:
             replace_file(self._path(self._number, "safetensors"), data)
             replace_file(self._path(self._number, "json"), sealed(description))
-            latest = f"{self._number:08d}\n".encode()
-            replace_file(self._folder / _LATEST, latest)
         except OSError as error:
             raise self._no_space(error) from error
         for number in self._numbers():
