@@ -1,6 +1,6 @@
 """Windows of signals as covariance matrices of few components."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -43,7 +43,8 @@ def mean_covariance(block: Block) -> Float64[np.ndarray, "channel channel"]:
     rows = block.rows[block.rows >= 0]
     rows = rows[:: -(-len(rows) // _MOST_WINDOWS) or 1]
     total_cc, count_cc = np.zeros((1, 1)), np.zeros((1, 1))
-    for _, x_wct in _folded(block, rows):
+    for first in range(0, len(rows), _TILE_WINDOWS):
+        x_wct = _folded(block, rows[first : first + _TILE_WINDOWS])
         missing_wc = _clean(x_wct)
         there_wc = (~missing_wc).astype(np.float64)
         x_wct -= x_wct.mean(axis=2, keepdims=True)
@@ -137,10 +138,9 @@ def reduced_matrices(
     values = np.empty((len(rows), 1, n * (n + 1) // 2), dtype=np.float32)
 
     def fill(tile: slice) -> None:
-        for _, x_wct in _folded(block, rows[tile]):
-            z_wnt = _components(x_wct, mean, directions)
-            matrices_wnn = covariances(_embed(z_wnt, delays), estimator="oas")
-            values[tile, 0] = pick_triangles(matrices_wnn, scale=1.0)
+        z_wnt = _components(_folded(block, rows[tile]), mean, directions)
+        matrices_wnn = covariances(_embed(z_wnt, delays), estimator="oas")
+        values[tile, 0] = pick_triangles(matrices_wnn, scale=1.0)
 
     map_tiles(fill, len(rows), tile_rows=_TILE_WINDOWS, jobs=jobs)
     names = tuple(f"component_{k}" for k in range(n))
@@ -183,15 +183,11 @@ def _embed(
     return np.concatenate(parts, axis=1)
 
 
-def _folded(
-    block: Block, rows: Rows
-) -> Iterator[tuple[Rows, Float32[np.ndarray, "window channel time"]]]:
-    """Yield windows a few at a time, kinds folded into channels, as copies."""
-    for first in range(0, len(rows), _TILE_WINDOWS):
-        part = rows[first : first + _TILE_WINDOWS]
-        windows: Windows = block.source.gather(part)
-        shape = (len(part), -1, windows.shape[-1])
-        yield part, np.array(windows.reshape(shape), dtype=np.float32, order="C")
+def _folded(block: Block, rows: Rows) -> Float32[np.ndarray, "window channel time"]:
+    """Return a copy of some windows, kinds folded into channels."""
+    windows: Windows = block.source.gather(rows)
+    shape = (len(rows), -1, windows.shape[-1])
+    return np.array(windows.reshape(shape), dtype=np.float32, order="C")
 
 
 def _clean(
