@@ -3,10 +3,14 @@ import signal
 import broken
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import merps  # lazy: a test pays for what it uses
 
 VIDEO_S = (9, 10, 11)
+
+settings.register_profile("patient", deadline=None)  # machines may be busy
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

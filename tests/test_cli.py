@@ -276,7 +276,7 @@ def test_simulate(tmp_path, monkeypatch):
         (["preprocess", "{noise}", "--out", "{tmp}/s", "--jobs", "0"], "--jobs"),
         (
             ["preprocess", "{noise}", "--out", "{tmp}/s", "--config", "defualt"],
-            "expected a YAML file or a preset (default",
+            "expected a YAML file or a preset (conformer, default",
         ),
         (
             ["preprocess", "{noise}", "--out", "{tmp}/s", "--set", "preproces.x=1"],

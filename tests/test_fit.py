@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -103,10 +104,31 @@ def test_the_card_tells_all(store, run):
 
 def test_the_configuration_of_a_run_loads_again(noise_store, tmp_path):
     config = load_config(
-        None, ["features.width_s=9", "model.regressor=huber", "model.alphas=[1]"]
+        None,
+        [
+            "features.width_s=9",
+            "model.kind=constant",
+            "model.regressor=huber",
+            "model.alphas=[1]",
+        ],
     )
-    fit_model(noise_store, tmp_path / "run", model="constant", config=config)
+    fit_model(noise_store, tmp_path / "run", config=config)
     assert load_config(tmp_path / "run" / "config.yaml") == config
+
+
+def test_the_file_of_pretrained_weights_is_told_by_its_digest(noise_store, tmp_path):
+    path = tmp_path / "secret" / "weights.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"any")
+    config = load_config(None, [f"model.convolutional.pretrained={path}"])
+    run = tmp_path / "run"
+    fit_model(noise_store, run, model="constant", config=config)
+    for file in run.iterdir():
+        assert b"secret" not in file.read_bytes()
+    assert card_of(run)["pretrained_sha256"] == hashlib.sha256(b"any").hexdigest()
+    path.unlink()
+    with pytest.raises(InputError, match=r"pretrained: .* cannot be read"):
+        fit_model(noise_store, run, model="constant", config=config)
 
 
 def test_held_out_people_are_named_and_not_used(store, tmp_path):

@@ -6,6 +6,7 @@ import broken
 import numpy as np
 import pytest
 
+from merps.config import load_config
 from merps.errors import DataError, InputError, SpaceError
 from merps.models.persistence import load_model
 from merps.pipeline import (
@@ -69,6 +70,33 @@ def test_the_model_of_the_run_is_what_predicts(run, reserved, predicted):
     model, _ = load_model(run)
     values = model.predict(extract_samples(Store.open(reserved)))
     np.testing.assert_array_equal(finalize(values), result.values)
+
+
+@pytest.mark.parametrize("model", ["riemannian", "convolutional"])
+def test_an_answer_does_not_depend_on_what_else_is_asked(
+    store, copy, reserved, tmp_path, model
+):
+    """Though windows and matrices are averaged over neighbors and scaled by person."""
+    config = load_config(
+        None,
+        [
+            "model.alphas=[1]",
+            "model.convolutional.epochs=1",
+            "model.convolutional.sequence_s=4",
+            "model.convolutional.net_options={n_filters_time: 2, n_filters_spat: 2}",
+        ],
+    )
+    run, out = tmp_path / "run", tmp_path / "p.csv"
+    fit_model(store, run, model=model, config=config)
+    whole = predict_dataset(run, copy, out, store=reserved)
+    assert whole.without_signals == 0
+    assert len(np.unique(whole.values, axis=0)) > 1
+    ids = read_sample_ids(copy / "sample_ids.csv")[::3]
+    lines = ["sample_id", *ids, "predict9_V01_T000"]
+    (copy / "sample_ids.csv").write_text("\n".join(lines) + "\n")
+    part = predict_dataset(run, copy, out, store=reserved)
+    assert part.without_signals == 1
+    np.testing.assert_array_equal(part.values[:-1], whole.values[::3])
 
 
 def test_jobs_and_repetition_change_no_byte(run, newcomers, tmp_path, predicted):

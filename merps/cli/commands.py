@@ -180,8 +180,9 @@ def fit(
     store: StoreFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
     model: Annotated[
-        str, typer.Option(help="Name of a model or preset; as configured if absent.")
-    ] = "",
+        str | None,
+        typer.Option(help="Name of a model or preset; as configured if absent."),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     hold_out: Annotated[
@@ -201,7 +202,7 @@ def fit(
         fitted = fit_model(
             store,
             out,
-            model=model or None,
+            model=model,
             config=options,
             hold_out=_split(hold_out),
             allow_eval_only=allow_eval_only,
@@ -226,7 +227,10 @@ def evaluate(
     session: Session,
     store: StoreFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    model: Annotated[str, typer.Option(help="Models or presets: A,B,...")] = "",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Models or presets: A,B,...; all quick ones if absent."),
+    ] = None,
     protocol: Annotated[
         str, typer.Option(help="people,videos,both,within or some of them.")
     ] = "",
@@ -247,7 +251,7 @@ def evaluate(
         evaluation = evaluate_model(
             store,
             out,
-            models=_split(model) or None,
+            models=None if model is None else _split(model),
             protocols=_split(protocol) or None,
             config=options,
             jobs=jobs,

@@ -179,7 +179,7 @@ def _joint_block(wanted: _Wanted, store: Store, config: Config) -> dict[str, Blo
             seconds = wanted.samples.seconds[rows]
             series.append(
                 joint_series(
-                    trial, bands=features.bands, kinds=features.kinds, **options
+                    trial, bands=_bands(config), kinds=features.kinds, **options
                 )
             )
             n_windows.append(int(seconds.max()) + 1)
@@ -213,7 +213,7 @@ def _matrix_blocks(
     wanted: _Wanted, store: Store, config: Config, jobs: int, progress: Progress
 ) -> dict[str, Block]:
     """Compute the covariances of all seconds, and those of each person's rests."""
-    n_samples, bands = len(wanted.samples), tuple(config.features.bands)
+    n_samples, bands = len(wanted.samples), tuple(_bands(config))
     row_of, rest_of = np.full((2, n_samples), -1, dtype=np.int64)
     channels: tuple[str, ...] = ()
     rests: list[np.ndarray] = []
@@ -258,7 +258,7 @@ def _person_matrices(
 ) -> _PersonMatrices | None:
     """Compute one person's matrices; None where there is no EEG."""
     grid = WindowGrid(step_s=1.0, **config.windows.model_dump())
-    options = {"bands": config.features.bands, "estimator": "scm"}
+    options = {"bands": _bands(config), "estimator": "scm"}
     options |= config.features.filter_bank.model_dump()
     rows, values, rests, montages = [], [], [], set()
     for trial, own in wanted.trials(store, person):
@@ -294,6 +294,13 @@ def _person_matrices(
         mean = (total / there.sum(axis=0)).astype(np.float32)
     return _PersonMatrices(
         montages.pop(), np.concatenate(rows), np.concatenate(values), mean
+    )
+
+
+def _bands(config: Config) -> dict[str, tuple[float, float]]:
+    """Return the bands from low to high: files of options do not keep an order."""
+    return dict(
+        sorted(config.features.bands.items(), key=lambda item: (item[1], item[0]))
     )
 
 
