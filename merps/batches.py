@@ -1,10 +1,10 @@
 """The windows of a store in batches, gathered from the mapped files when asked for."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -20,6 +20,37 @@ from merps.windows import (
     copy_span,
     index_windows,
 )
+
+Part = TypeVar("Part")
+Prepared = TypeVar("Prepared")
+
+
+def prepare_ahead(
+    prepare: Callable[[Part], Prepared], parts: Sequence[Part]
+) -> Iterator[Prepared]:
+    """Yield prepared parts, the next one made in a thread while one is worked on.
+
+    Parameters
+    ----------
+    prepare : callable
+        Takes a part.
+    parts : sequence
+        What it takes, in order.
+
+    Yields
+    ------
+    object
+        What `prepare` returns. Closing the iterator, or dropping it, ends its thread.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="merps-batches") as pool:
+        ahead = [pool.submit(prepare, part) for part in parts[:1]]
+        for part in parts[1:]:
+            prepared = ahead.pop().result()
+            ahead.append(pool.submit(prepare, part))
+            yield prepared
+            del prepared  # or its memory would be held while the next is awaited
+        if ahead:
+            yield ahead.pop().result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,24 +255,13 @@ class WindowSet:
         if rng is not None:
             order = rng.permutation(order)
         firsts = range(0, len(order), batch_size)
-        return self._gather_ahead([order[k : k + batch_size] for k in firsts])
+        parts = [order[k : k + batch_size] for k in firsts]
+        return prepare_ahead(self._batch, parts)
 
     def close(self) -> None:
         """Let go of the mapped files; they are opened again when asked for."""
         with self._lock:
             self._signals.clear()
-
-    def _gather_ahead(self, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Yield batches; a thread is one ahead."""
-        with ThreadPoolExecutor(1, thread_name_prefix="merps-batches") as pool:
-            ahead = [pool.submit(self._batch, rows) for rows in parts[:1]]
-            for rows in parts[1:]:
-                batch = ahead.pop().result()
-                ahead.append(pool.submit(self._batch, rows))
-                yield batch
-                del batch  # or its memory would be held while the next is awaited
-            if ahead:
-                yield ahead.pop().result()
 
     def _batch(self, rows: Rows) -> Batch:
         """Gather one batch."""

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from merps.batches import prepare_ahead
 from merps.models.alignment import Scaling
 from merps.models.inputs import BLOCK_OF_MODALITY
 from merps.models.rows import encode
@@ -122,16 +122,12 @@ class Feed:
         iterator of tuple of (Batch, float)
             The batch, and how many seconds were spent waiting for it.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="merps-feed") as pool:
-            ahead = [pool.submit(self._load, rows) for rows in sequences[:1]]
-            for number in range(len(sequences)):
-                start_s = time.perf_counter()
-                loaded = ahead.pop().result()
-                waited_s = time.perf_counter() - start_s
-                if number + 1 < len(sequences):
-                    ahead.append(pool.submit(self._load, sequences[number + 1]))
-                yield self._move(loaded), waited_s
-                del loaded  # or its memory would be held while the next is awaited
+        start_s = time.perf_counter()
+        for loaded in prepare_ahead(self._load, sequences):
+            waited_s = time.perf_counter() - start_s
+            yield self._move(loaded), waited_s
+            del loaded  # or its memory would be held while the next is awaited
+            start_s = time.perf_counter()
 
     def _load(self, sequences: Int[np.ndarray, "sequence second"]) -> Loaded:
         """Gather the windows of all modalities; drop rows that have none."""
