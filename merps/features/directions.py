@@ -77,6 +77,41 @@ def leading_directions(
     return directions_cn
 
 
+def leading_of_bands(
+    mean: Float[np.ndarray, "band channel channel"],
+    *,
+    n_components: int | None,
+    tolerance: float,
+) -> Float64[np.ndarray, "band channel component"]:
+    """Find the leading directions of each band, as many as the least rank.
+
+    Parameters
+    ----------
+    mean : ndarray of float, shape (band, channel, channel)
+        As for `leading_directions`.
+    n_components : int or None
+        How many; all there are for None.
+    tolerance : float
+        Part of the largest eigenvalue of a band below which there is no power.
+
+    Returns
+    -------
+    ndarray of float64, shape (band, channel, component)
+        See `leading_directions`.
+
+    Raises
+    ------
+    InputError
+        If a band has no power.
+    """
+    found = [
+        leading_directions(mean_cc, n_components=n_components, tolerance=tolerance)
+        for mean_cc in mean
+    ]
+    n_kept = min(directions_cn.shape[1] for directions_cn in found)
+    return np.stack([directions_cn[:, :n_kept] for directions_cn in found])
+
+
 def regress_missing(
     reference: Float64[np.ndarray, "channel channel"],
     missing: Bool[np.ndarray, " channel"],

@@ -176,12 +176,11 @@ def trial_covariances(
         jobs=jobs,
     )
     rows, columns = np.triu_indices(len(present))
-    upper = rows * len(present) + columns
     into = np.zeros((n_channels, n_channels), dtype=np.int64)
     into[np.triu_indices(n_channels)] = np.arange(n_triangle)
     places = into[present[rows], present[columns]]
     for band in range(len(bands)):
-        flat = matrices_wbcc[:, band].reshape(len(starts), -1).take(upper, axis=1)
+        flat = pick_triangles(matrices_wbcc[:, band], scale=1.0)
         if whole:
             out[:, band] = flat
         else:

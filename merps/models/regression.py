@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from merps.errors import InputError
@@ -14,7 +14,11 @@ from merps.models.ridge_path import (
     linear_predictions,
     standardize,
 )
-from merps.models.rows import inner_folds
+from merps.models.rows import crossed_groups, inner_folds
+from merps.samples import Samples
+from merps.shapes import Features
+
+_FEWEST_ROWS = 2
 
 #: From nearly unpenalized to so strong that only the median is left.
 ALPHAS = (
@@ -251,6 +255,43 @@ class HuberRegressor(RidgeRegressor):
             counts.append(count)
         self.n_iter_ = max(counts)
         return refined
+
+
+def fit_regressor(
+    template: RidgeRegressor | None,
+    features: Features,
+    samples: Samples,
+) -> RidgeRegressor:
+    """Fit a fresh regressor on features of labeled rows, for new people and stimuli.
+
+    Parameters
+    ----------
+    template : RidgeRegressor, optional
+        What to fit a copy of; None stands for ``RidgeRegressor()``.
+    features : ndarray, shape (sample, feature)
+        NaN means missing.
+    samples : Samples
+        The rows, with targets; people and stimuli are held out as `crossed_groups`
+        says.
+
+    Returns
+    -------
+    RidgeRegressor
+        The fitted copy.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two rows.
+    """
+    if len(samples) < _FEWEST_ROWS:
+        raise InputError(
+            f"{len(samples)} labeled rows with signals are too few to learn from; "
+            f"{_FEWEST_ROWS} are the least"
+        )
+    regressor = RidgeRegressor() if template is None else clone(template)
+    targets, groups = samples.require_targets(), crossed_groups(samples)
+    return regressor.fit(features, targets, groups=groups)
 
 
 def _held_out_error(

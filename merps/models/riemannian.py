@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
+from merps.features.directions import leading_of_bands, rank_tolerance
 from merps.features.temporal import smooth_in_time
 from merps.models.recentered import (
     Groups,
@@ -22,19 +23,17 @@ from merps.models.recentered import (
     mean_matrices,
     rest_matrices,
 )
-from merps.models.regression import RidgeRegressor
+from merps.models.regression import RidgeRegressor, fit_regressor
 from merps.models.riemannian_inputs import (
     BLOCK_OF_INPUT,
     REST,
     channel_sets,
     check_options,
     layout_of,
-    leading_of_bands,
     require_same_layout,
     require_shapes,
 )
 from merps.models.rows import (
-    crossed_groups,
     encode,
     in_order,
     labeled,
@@ -49,8 +48,6 @@ from merps.samples import Block, Samples
 from merps.shapes import SampleTargets
 
 logger = logging.getLogger(__name__)
-
-_FEWEST_ROWS = 2
 
 
 class RiemannianRegressor(BaseEstimator):
@@ -212,18 +209,9 @@ class RiemannianRegressor(BaseEstimator):
             samples, {name: self._learn(name, blocks[name]) for name in self.inputs}
         )
         there = np.flatnonzero(~np.isnan(vectors).all(axis=1))
-        if len(there) < _FEWEST_ROWS:
-            raise InputError(
-                f"{len(there)} labeled rows with signals are too few to learn from; "
-                f"{_FEWEST_ROWS} are the least"
-            )
         if len(there) < len(samples):
             samples, vectors = samples.take(there), vectors[there]
-        targets, groups = samples.require_targets(), crossed_groups(samples)
-        regressor = (
-            RidgeRegressor() if self.regressor is None else clone(self.regressor)
-        )
-        self.regressor_ = regressor.fit(vectors, targets, groups=groups)
+        self.regressor_ = fit_regressor(self.regressor, vectors, samples)
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:
@@ -304,7 +292,11 @@ class RiemannianRegressor(BaseEstimator):
         block = self._matrices(name, block)
         center = self.centers_[name] = mean_matrices(as_one_group(block))[0]
         if name == "eeg":
-            self.directions_[name] = leading_of_bands(center, self.n_components)
+            self.directions_[name] = leading_of_bands(
+                center,
+                n_components=self.n_components,
+                tolerance=rank_tolerance(center.shape[-1], np.dtype(np.float32)),
+            )
         if self.reference == "training" and self.metric != "euclid":
             tangents = self._map(name, center[None])
             self.turns_[name] = find_turns(as_one_group(block), tangents, 0)

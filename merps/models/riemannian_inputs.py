@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from merps.errors import InputError
-from merps.features.directions import leading_directions, rank_tolerance
 from merps.models.inputs import window_facts
 from merps.models.joint import PREFIXES
 from merps.models.tangent import require_options
@@ -49,35 +47,6 @@ def check_options(given: Mapping[str, Any]) -> None:
     require_options(**{key: given[key] for key in ("metric", "method", "shrinkage")})
     if "eeg_delays" in inputs and not all(delay >= 1 for delay in given["delays"]):
         raise InputError(f"delays={given['delays']!r} must be positive")
-
-
-def leading_of_bands(
-    mean: Float64[np.ndarray, "band channel channel"], n_components: int | None
-) -> Float64[np.ndarray, "band channel component"]:
-    """Find the leading directions of each band, as many as the least rank.
-
-    Parameters
-    ----------
-    mean : ndarray of float64, shape (band, channel, channel)
-        NaN for channels that were never there.
-    n_components : int or None
-        How many are asked for; all there are for None.
-
-    Returns
-    -------
-    ndarray of float64, shape (band, channel, component)
-        See `leading_directions`.
-
-    Raises
-    ------
-    InputError
-        If a band has no power.
-    """
-    tolerance = rank_tolerance(mean.shape[-1], np.dtype(np.float32))
-    options: dict[str, Any] = {"n_components": n_components, "tolerance": tolerance}
-    found = [leading_directions(mean_cc, **options) for mean_cc in mean]
-    n_kept = min(directions_cn.shape[1] for directions_cn in found)
-    return np.stack([directions_cn[:, :n_kept] for directions_cn in found])
 
 
 def channel_sets(name: str, block: Block) -> list[np.ndarray]:

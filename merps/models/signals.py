@@ -4,13 +4,12 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
-from merps.models.regression import RidgeRegressor
+from merps.models.regression import RidgeRegressor, fit_regressor
 from merps.models.rows import (
-    crossed_groups,
     has_features,
     in_order,
     labeled,
@@ -18,8 +17,6 @@ from merps.models.rows import (
 )
 from merps.samples import Samples
 from merps.shapes import SampleTargets
-
-_FEWEST_ROWS = 2
 
 
 class SignalModel(BaseEstimator):
@@ -89,15 +86,7 @@ class SignalModel(BaseEstimator):
         self.median_ = np.median(samples.require_targets(), axis=0)
         if there.any() and not there.all():
             samples = samples.take(np.flatnonzero(there))
-        if len(samples) < _FEWEST_ROWS:
-            raise InputError(
-                f"{len(samples)} labeled row with signals is too little to learn from; "
-                f"{_FEWEST_ROWS} are the least"
-            )
-        template = RidgeRegressor() if self.regressor is None else self.regressor
-        self.regressor_ = clone(template).fit(
-            samples.features, samples.require_targets(), groups=crossed_groups(samples)
-        )
+        self.regressor_ = fit_regressor(self.regressor, samples.features, samples)
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
-from merps.features.directions import leading_directions, rank_tolerance
+from merps.features.directions import leading_of_bands, rank_tolerance
 from merps.features.recentering import (
     Recentering,
     mean_precision,
@@ -72,15 +72,12 @@ class SpatialReduction(TransformerMixin, BaseEstimator):
             If matrices are not square, or all have NaN or no power.
         """
         x_sbcc = _require_matrices(X)
-        tolerance = rank_tolerance(x_sbcc.shape[-1], x_sbcc.dtype)
-        found = [
-            leading_directions(
-                mean_cc, n_components=self.n_components, tolerance=tolerance
-            )
-            for mean_cc in _mean_of_present(x_sbcc)
-        ]
-        self.n_components_ = min(w_cn.shape[1] for w_cn in found)
-        self.directions_ = np.stack([w_cn[:, : self.n_components_] for w_cn in found])
+        self.directions_ = leading_of_bands(
+            _mean_of_present(x_sbcc),
+            n_components=self.n_components,
+            tolerance=rank_tolerance(x_sbcc.shape[-1], x_sbcc.dtype),
+        )
+        self.n_components_ = self.directions_.shape[2]
         return self
 
     def transform(self, X: object) -> Float[np.ndarray, "..."]:
