@@ -14,7 +14,8 @@ from merps.errors import DataError, InputError
 from merps.features.triangles import StoredMatrices, trial_covariances
 from merps.models.joint import JointWindows, joint_series
 from merps.options import Config, WindowConfig
-from merps.recording import Recording, Trial
+from merps.pipeline.features import label_grid, rest_before
+from merps.recording import Trial
 from merps.samples import Block, Samples
 from merps.shapes import Rows
 from merps.store import Store
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _MATRICES, _RESTS = "eeg_covariances", "eeg_rest_covariances"
 _JOINT = "joint_windows"
+_SHORTEST_REST_S = 1.0  # less tells nothing
 
 
 def attach_blocks(
@@ -69,7 +71,7 @@ def attach_blocks(
         If an option does not fit the stored signals.
     """
     blocks: dict[str, Block] = {}
-    wanted = _Wanted(samples, tuple(name for name in store.people))
+    wanted = _Wanted(samples, store.people)
     sections = {"eeg": config.windows, "fnirs": config.fnirs_windows}
     for modality, section in sections.items():
         if f"{modality}_windows" in names:
@@ -141,7 +143,7 @@ def _window_block(
     wanted: _Wanted, store: Store, section: WindowConfig, modality: str
 ) -> dict[str, Block]:
     """Return the windows of one modality; none where nobody has it."""
-    grid = WindowGrid(step_s=1.0, **section.model_dump())
+    grid = label_grid(section)
     seconds = {
         key: int(wanted.samples.seconds[rows].max()) + 1
         for key, rows in wanted.rows.items()
@@ -257,7 +259,7 @@ def _person_matrices(
     wanted: _Wanted, store: Store, person: str, config: Config
 ) -> _PersonMatrices | None:
     """Compute one person's matrices; None where there is no EEG."""
-    grid = WindowGrid(step_s=1.0, **config.windows.model_dump())
+    grid = label_grid(config.windows)
     options = {"bands": _bands(config), "estimator": "scm"}
     options |= config.features.filter_bank.model_dump()
     rows, values, rests, montages = [], [], [], set()
@@ -308,17 +310,14 @@ def _rest_matrices(
     trial: Trial, options: Mapping[str, Any]
 ) -> Float32[np.ndarray, "band triangle"] | None:
     """Compute the matrices of the whole rest before a trial, if there is one."""
-    signal: Recording = trial.baseline.eeg or trial.eeg
-    n_rest = round(-signal.start_s * signal.rate_hz)
-    if trial.baseline.eeg is not None:
-        n_rest = signal.signal.shape[-1]
-    if n_rest < signal.rate_hz:  # less than a second tells nothing
+    rest = rest_before(trial.eeg, trial.baseline.eeg)
+    if rest is None or rest.duration_s < _SHORTEST_REST_S:
         return None
-    around = signal.signal[:, : 2 * n_rest]  # beyond its end, where it goes on
+    goes_on = trial.eeg if trial.baseline.eeg is None else rest
     return trial_covariances(
-        around,
+        goes_on.signal[:, : 2 * rest.n_times],  # beyond its end, where it goes on
         np.zeros(1, dtype=np.int64),
-        length_samples=n_rest,
-        rate_hz=signal.rate_hz,
+        length_samples=rest.n_times,
+        rate_hz=rest.rate_hz,
         **options,
     )[0]

@@ -183,8 +183,10 @@ def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
         values = measure(windows, rate_hz=recording.rate_hz, bands=bands)
         return values.reshape(n, len(names))
 
-    grid = _grid(config.windows)
-    rest = _over_rest(_rest(trial.eeg, trial.baseline.eeg), grid, len(names), flat)
+    grid = label_grid(config.windows)
+    rest = _over_rest(
+        rest_before(trial.eeg, trial.baseline.eeg), grid, len(names), flat
+    )
     return _Block(names, flat(trial.eeg, grid, n), rest)
 
 
@@ -207,16 +209,29 @@ def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
         values = summarize_hemodynamics(windows, rate_hz=recording.rate_hz)
         return values[..., picked].reshape(n, len(names))
 
-    grid = _grid(config.fnirs_windows)
-    rest = _over_rest(_rest(trial.fnirs, trial.baseline.fnirs), grid, len(names), flat)
+    grid = label_grid(config.fnirs_windows)
+    rest = _over_rest(
+        rest_before(trial.fnirs, trial.baseline.fnirs), grid, len(names), flat
+    )
     # Only a level depends on where zero is; slopes and spreads have no reference.
     level = np.array([name.endswith("/mean") for name in names], dtype=bool)
     rest = np.where(level | np.isnan(rest), rest, 0).astype(rest.dtype)
     return _Block(names, flat(trial.fnirs, grid, n), rest)
 
 
-def _grid(config: WindowConfig) -> WindowGrid:
-    """Return the windows of the labeled seconds."""
+def label_grid(config: WindowConfig) -> WindowGrid:
+    """Return the windows of the labeled seconds.
+
+    Parameters
+    ----------
+    config : WindowConfig
+        Their length and place.
+
+    Returns
+    -------
+    WindowGrid
+        One window a second.
+    """
     return WindowGrid(step_s=1.0, **config.model_dump())
 
 
@@ -232,8 +247,21 @@ def _rows_of_kinds(recording: Recording, config: FeatureConfig) -> list[int]:
     return [recording.kinds.index(kind) for kind in config.kinds]
 
 
-def _rest(recording: Recording, apart: Recording | None) -> Recording | None:
-    """Return the rest before the stimulus, kept apart or at the start of the signal."""
+def rest_before(recording: Recording, apart: Recording | None) -> Recording | None:
+    """Return the rest before the stimulus, kept apart or at the start of the signal.
+
+    Parameters
+    ----------
+    recording : Recording
+        What was recorded during the stimulus, and perhaps before it.
+    apart : Recording, optional
+        The rest, where it does not run into the stimulus.
+
+    Returns
+    -------
+    Recording or None
+        None where there is no rest.
+    """
     if apart is not None:
         return apart
     n_rest = round(-recording.start_s * recording.rate_hz)

@@ -182,17 +182,19 @@ def _answers(
     model: Any, samples: Samples, ids: list[str]
 ) -> tuple[Int[np.ndarray, "sample 2"], Bool[np.ndarray, " sample"]]:
     """Answer each id, and tell which of them have signals that the model uses."""
-    nowhere = samples_of_ids(ids)
-    names = samples.feature_names
-    empty = np.full((len(ids), len(names)), np.nan, np.float32)
-    values = model.predict(replace(nowhere, features=empty, feature_names=names))
-    there = np.zeros(len(ids), dtype=bool)
-    row = {name: k for k, name in enumerate(samples.ids)}
-    known = [k for k, text in enumerate(ids) if text in row]
-    if known:
-        rows = [row[ids[k]] for k in known]
-        values[known] = model.predict(samples)[rows]
-        there[known] = _has_signals(samples)[rows]
+    place = {name: k for k, name in enumerate(samples.ids)}
+    rows = np.array([place.get(text, -1) for text in ids])
+    known, unknown = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    values, there = np.empty((len(ids), 2)), np.zeros(len(ids), dtype=bool)
+    if len(known):
+        values[known] = model.predict(samples)[rows[known]]
+        there[known] = _has_signals(samples)[rows[known]]
+    if len(unknown):
+        names = samples.feature_names
+        empty = np.full((len(unknown), len(names)), np.nan, np.float32)
+        nowhere = samples_of_ids([ids[k] for k in unknown])
+        nowhere = replace(nowhere, features=empty, feature_names=names)
+        values[unknown] = model.predict(nowhere)
     return finalize(values), there
 
 
