@@ -18,6 +18,7 @@ from pathlib import Path
 import harness
 import numpy as np
 from people_evaluation import (
+    BANDS,
     disagreement,
     merps_evaluation,
     peer_evaluation,
@@ -32,13 +33,6 @@ from merps.store import Store
 
 RATE_HZ, WINDOW_S, N_CHANNELS, ORDER, PAD_S = 200.0, 4, 64, 4, 5.0
 LENGTH = int(WINDOW_S * RATE_HZ)
-BANDS = {
-    "delta": (1.0, 4.0),
-    "theta": (4.0, 8.0),
-    "alpha": (8.0, 13.0),
-    "beta": (13.0, 30.0),
-    "gamma": (30.0, 45.0),
-}
 DTYPES = {"float32": 1e-4, "float64": 5e-7}
 METHODS = {"fast": 2e-4, "exact": 1e-6}
 

@@ -9,6 +9,7 @@ on as many folds at a time as it has threads, as `merps evaluate` does.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -87,14 +88,7 @@ def merps_evaluation(signals: Signals, jobs: int) -> np.ndarray:
     channels = [str(c) for c in range(len(signals.trials[0]))]
     source = StoredMatrices(values, channels=channels, bands=list(BANDS))
     block = Block(source, np.arange(len(values)))
-    rows = Samples(
-        **{
-            name: getattr(signals.samples, name)
-            for name in Samples.__dataclass_fields__
-            if name != "blocks"
-        },
-        blocks={"eeg_covariances": block},
-    )
+    rows = replace(signals.samples, blocks={"eeg_covariances": block})
 
     def fit_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = RiemannianRegressor(

@@ -1,5 +1,6 @@
 """What a net is trained to make small."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
@@ -11,42 +12,6 @@ Loss: TypeAlias = Literal["l1", "huber", "ccc"]
 
 _HUBER_DELTA = 0.1  # of targets scaled to about -1..1: 12.7 points of the labels
 _SMALLEST_VARIANCE = 1e-12
-
-
-def l1_loss(
-    predicted: Float[torch.Tensor, "row 2"], targets: Float[torch.Tensor, "row 2"]
-) -> Float[torch.Tensor, ""]:
-    """Return the mean absolute error.
-
-    Parameters
-    ----------
-    predicted, targets : Tensor of float, shape (row, 2)
-        Valence and arousal, scaled to about -1..1.
-
-    Returns
-    -------
-    Tensor of float, shape ()
-        The loss.
-    """
-    return functional.l1_loss(predicted, targets)
-
-
-def huber_loss(
-    predicted: Float[torch.Tensor, "row 2"], targets: Float[torch.Tensor, "row 2"]
-) -> Float[torch.Tensor, ""]:
-    """Return the mean of Huber's loss, quadratic up to 12.7 points of the labels.
-
-    Parameters
-    ----------
-    predicted, targets : Tensor of float, shape (row, 2)
-        Valence and arousal, scaled to about -1..1.
-
-    Returns
-    -------
-    Tensor of float, shape ()
-        The loss.
-    """
-    return functional.huber_loss(predicted, targets, delta=_HUBER_DELTA)
 
 
 def ccc_loss(
@@ -71,8 +36,9 @@ def ccc_loss(
     return 1 - (2 * (p * t).mean(0) / spread).mean()
 
 
+#: All take predictions and targets scaled to about -1..1, of shape (row, 2).
 LOSSES: Mapping[str, Callable] = {
-    "l1": l1_loss,
-    "huber": huber_loss,
+    "l1": functional.l1_loss,
+    "huber": functools.partial(functional.huber_loss, delta=_HUBER_DELTA),
     "ccc": ccc_loss,
 }
