@@ -7,7 +7,7 @@ first part of the signal, and its time is scaled by the number of windows, in wh
 is linear.
 
 The last row leaves people out, one of four in turn by default (`--people 24` takes the
-whole data set, a quarter of an hour a run for the peer); `people_evaluation.py` says
+whole data set, some seven minutes for the peer); `people_evaluation.py` says
 what both sides do.
 """
 
@@ -186,6 +186,7 @@ def evaluation_row(options) -> harness.Row:
         lambda: peer_evaluation(signals),
         lambda: merps_evaluation(signals, options.threads),
         runs=1 if n_people > 4 else options.runs,
+        warm_up=n_people <= 4,
     )
     return harness.Row(
         f"people, {n_people} in {len(signals.folds)} folds, "

@@ -131,13 +131,15 @@ def interleave(sides: Mapping[str, Callable], *, runs: int = 3) -> dict[str, lis
     return done
 
 
-def compare(peer: Callable, merps: Callable, *, runs: int = 3) -> Comparison:
+def compare(
+    peer: Callable, merps: Callable, *, runs: int = 3, warm_up: bool = True
+) -> Comparison:
     """Run both in turn, `runs` times, after a turn that does not count.
 
     That turn compiles and imports; processes, which import anew each time, need it of
-    merps only.
+    merps only, and what takes minutes needs none.
     """
-    if not isinstance(merps(), Run):
+    if warm_up and not isinstance(merps(), Run):
         peer()
     done = interleave({"peer": peer, "merps": merps}, runs=runs)
     pairs = [

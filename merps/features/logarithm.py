@@ -71,45 +71,107 @@ def prepare_whitened_log(
         return np.matmul(white_cc, half_wcc, out=white_wcc)
 
     if method == "exact":
-        return lambda rows: _log_by_eigenvalues(whiten(rows))
+        return lambda rows: exact_logarithms(whiten(rows))
 
     n_sampled = min(_SAMPLED, len(matrices))
     sample = np.linspace(0, len(matrices) - 1, n_sampled).astype(np.int64)
-    # With unit determinants windows of any power share one interval of eigenvalues.
     trace_w = log_det_w - log_determinants(reference[None], name="reference", jobs=1)
     level_w = trace_w / len(reference)
-    unit_w = np.exp(-level_w)
-    values_wc = np.linalg.eigvalsh(whiten(sample)) * unit_w[sample, None]
-    low = max(values_wc.min(), np.finfo(np.float32).tiny)
-    polynomial = fit_log_polynomial(
-        low=low / _MARGIN, high=values_wc.max() * _MARGIN, error=error
-    )
-    diagonal = np.arange(len(reference))
+    log = FastLogarithm(whiten(sample), error=error, scratch=scratch)
+    return lambda rows: log(whiten(rows), level_w[rows])
 
-    def log_fast(rows: slice) -> Float32[np.ndarray, "window c c"]:
-        white_wcc = whiten(rows)
-        if polynomial is None:
-            return _log_by_eigenvalues(white_wcc).astype(np.float32)
-        unit_wcc = scratch.take("unit", white_wcc.shape, np.float32)
-        np.multiply(white_wcc, unit_w[rows, None, None], out=unit_wcc)
+
+class FastLogarithm:
+    """Logarithms of matrices like those of a sample, by one polynomial in float32.
+
+    Parameters
+    ----------
+    sample : ndarray of float64, shape (window, channel, channel)
+        Positive definite matrices, which tell where eigenvalues are to be expected.
+    scratch : Scratch
+        Memory that holds a result until it is used again.
+    error : float, optional
+        Largest error of an eigenvalue of a logarithm.
+    """
+
+    def __init__(
+        self,
+        sample: Float64[np.ndarray, "window channel channel"],
+        *,
+        scratch: Scratch,
+        error: float = FAST_ERROR,
+    ) -> None:
+        self._error, self._scratch = error, scratch
+        # With unit determinants windows of any power share one interval of eigenvalues.
+        values_wc = np.linalg.eigvalsh(sample)
+        np.maximum(values_wc, np.finfo(np.float32).tiny, out=values_wc)
+        values_wc /= np.exp(np.log(values_wc).mean(axis=1, keepdims=True))
+        low, high = values_wc.min(initial=np.inf), values_wc.max(initial=0.0)
+        self._polynomial = (
+            fit_log_polynomial(low=low / _MARGIN, high=high * _MARGIN, error=error)
+            if len(sample)
+            else None
+        )
+
+    def __call__(
+        self,
+        matrices: Float64[np.ndarray, "window channel channel"],
+        level_w: Float64[np.ndarray, " window"],
+    ) -> Float32[np.ndarray, "window channel channel"]:
+        """Compute logarithms, those outside the polynomial's interval exactly.
+
+        Parameters
+        ----------
+        matrices : ndarray of float64, shape (window, channel, channel)
+            Positive definite.
+        level_w : ndarray of float64, shape (window,)
+            Logarithm of the determinant of each, over the number of channels, which
+            tells the trace that its logarithm has to have.
+
+        Returns
+        -------
+        ndarray of float32, shape (window, channel, channel)
+            Good until the same thread calls it again.
+        """
+        if self._polynomial is None:
+            return exact_logarithms(matrices).astype(np.float32)
+        unit_wcc = self._scratch.take("unit", matrices.shape, np.float32)
+        np.multiply(matrices, np.exp(-level_w)[:, None, None], out=unit_wcc)
         with np.errstate(over="ignore", invalid="ignore"):
-            log_wcc = apply_log_polynomial(polynomial, unit_wcc, scratch=scratch)
+            log_wcc = apply_log_polynomial(
+                self._polynomial, unit_wcc, scratch=self._scratch
+            )
             error_w = np.trace(log_wcc, axis1=1, axis2=2)
-        log_wcc[:, diagonal, diagonal] += level_w[rows, None].astype(np.float32)
-        wrong_w = ~(np.abs(error_w) <= _TRACE_ERROR * error)
+        diagonal = np.arange(matrices.shape[1])
+        log_wcc[:, diagonal, diagonal] += level_w[:, None].astype(np.float32)
+        wrong_w = ~(np.abs(error_w) <= _TRACE_ERROR * self._error)
         if wrong_w.any():
             logger.debug("%d matrices need their eigenvalues", np.sum(wrong_w))
-            log_wcc[wrong_w] = _log_by_eigenvalues(white_wcc[wrong_w])
+            log_wcc[wrong_w] = exact_logarithms(matrices[wrong_w])
         return log_wcc
 
-    return log_fast
 
-
-def _log_by_eigenvalues(
-    white_wcc: Float64[np.ndarray, "window channel channel"],
+def exact_logarithms(
+    matrices: Float64[np.ndarray, "window channel channel"],
 ) -> Float64[np.ndarray, "window channel channel"]:
-    """Compute logarithms exactly."""
-    values_wc, vectors_wcc = np.linalg.eigh(white_wcc)
+    """Compute logarithms by eigenvalues.
+
+    Parameters
+    ----------
+    matrices : ndarray of float64, shape (window, channel, channel)
+        Positive definite.
+
+    Returns
+    -------
+    ndarray of float64, shape (window, channel, channel)
+        Symmetric.
+
+    Raises
+    ------
+    InputError
+        If rounding has left an eigenvalue that has no logarithm.
+    """
+    values_wc, vectors_wcc = np.linalg.eigh(matrices)
     require_comparable(values_wc)
     return combine(np.log(values_wc), vectors_wcc)
 

@@ -144,24 +144,56 @@ def log_determinants(
     out = np.empty(n_windows)
 
     def check(tile: slice) -> None:
-        x_wcc = matrices[tile].astype(np.float64)
-        _require_finite(x_wcc, name, tile.start)
-        try:
-            root_wc = np.linalg.cholesky(x_wcc).diagonal(axis1=1, axis2=2)
-        except np.linalg.LinAlgError:
-            root_wc = np.zeros((len(x_wcc), 1))
-        # A small pivot is the cheap sign of a small eigenvalue.
-        limit = n_channels * np.finfo(matrices.dtype).eps
-        largest_w = np.trace(x_wcc, axis1=1, axis2=2)
-        if np.any(root_wc.min(axis=1) ** 2 <= limit * largest_w):
-            values_wc = np.linalg.eigvalsh(x_wcc)
-            _require_positive(values_wc, matrices.dtype, name, tile.start)
-            out[tile] = np.log(values_wc).sum(axis=1)
-        else:
-            out[tile] = 2 * np.log(root_wc).sum(axis=1)
+        out[tile] = tile_log_determinants(
+            matrices[tile].astype(np.float64), matrices.dtype, name, tile.start
+        )
 
     map_tiles(check, n_windows, tile_rows=TILE_MATRICES, jobs=jobs)
     return out
+
+
+def tile_log_determinants(
+    x_wcc: Float64[np.ndarray, "window channel channel"],
+    dtype: np.dtype,
+    name: str,
+    first: int,
+) -> Float64[np.ndarray, " window"]:
+    """Do what `log_determinants` does, in the calling thread.
+
+    Parameters
+    ----------
+    x_wcc : ndarray of float64, shape (window, channel, channel)
+        A tile of matrices.
+    dtype : dtype
+        The precision that they had.
+    name : str
+        What a message calls them.
+    first : int
+        Number of the first of them.
+
+    Returns
+    -------
+    ndarray of float64, shape (window,)
+        Natural logarithm.
+
+    Raises
+    ------
+    InputError
+        If one has missing elements or is not positive definite.
+    """
+    _require_finite(x_wcc, name, first)
+    try:
+        root_wc = np.linalg.cholesky(x_wcc).diagonal(axis1=1, axis2=2)
+    except np.linalg.LinAlgError:
+        root_wc = np.zeros((len(x_wcc), 1))
+    # A small pivot is the cheap sign of a small eigenvalue.
+    limit = x_wcc.shape[1] * np.finfo(dtype).eps
+    largest_w = np.trace(x_wcc, axis1=1, axis2=2)
+    if np.any(root_wc.min(axis=1) ** 2 <= limit * largest_w):
+        values_wc = np.linalg.eigvalsh(x_wcc)
+        _require_positive(values_wc, dtype, name, first)
+        return np.log(values_wc).sum(axis=1)
+    return 2 * np.log(root_wc).sum(axis=1)
 
 
 def combine(

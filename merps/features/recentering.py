@@ -9,23 +9,28 @@ from jaxtyping import Bool, Float, Float64
 
 from merps.features.directions import regress_missing
 from merps.features.logarithm import (
+    FastLogarithm,
     LogPolynomial,
     apply_log_polynomial,
+    exact_logarithms,
     fit_log_polynomial,
 )
-from merps.features.manifold import (
-    log_euclidean_mean,
-    riemannian_mean,
-    tangent_vectors,
+from merps.features.manifold import log_euclidean_mean, riemannian_mean
+from merps.features.matrices import (
+    matrix_inverse_sqrt,
+    matrix_sqrt,
+    tile_log_determinants,
 )
-from merps.features.matrices import matrix_inverse_sqrt, matrix_sqrt
 from merps.features.tiles import Scratch, map_tiles
 from merps.features.triangles import pick_triangles
+from merps.shapes import Rows
 
 #: What rounding may add to the bounds of eigenvalues, in parts of them.
 _ROUNDING = 0.02
 #: Matrices worked on at once.
 _TILE_WINDOWS = 128
+#: Matrices whose eigenvalues tell where those of all others will lie.
+_SAMPLED = 256
 
 
 class Recentering(NamedTuple):
@@ -138,7 +143,7 @@ def turn_to_mean(
 
 
 def recentered_matrices(
-    take: Callable[[slice], Float[np.ndarray, "window channel channel"]],
+    take: Callable[[slice | Rows], Float[np.ndarray, "window channel channel"]],
     n_windows: int,
     recentering: Recentering,
     *,
@@ -151,8 +156,8 @@ def recentered_matrices(
     Parameters
     ----------
     take : callable
-        Returns the matrices of a slice of windows, symmetric, without NaN but for
-        windows that are missing.
+        Returns the matrices of a slice or of some numbers of windows, symmetric,
+        without NaN but for windows that are missing.
     n_windows : int
         How many there are.
     recentering : Recentering
@@ -175,7 +180,7 @@ def recentered_matrices(
 
     def fill(tile: slice) -> None:
         unit_wnn, level_w = _recenter(
-            take(tile), recentering, shrinkage, dtype, scratch
+            take(tile), recentering, shrinkage, scratch, dtype
         )
         np.multiply(unit_wnn, level_w.astype(dtype)[:, None, None], out=out_wnn[tile])
 
@@ -184,7 +189,7 @@ def recentered_matrices(
 
 
 def recentered_tangents(
-    take: Callable[[slice], Float[np.ndarray, "window channel channel"]],
+    take: Callable[[slice | Rows], Float[np.ndarray, "window channel channel"]],
     n_windows: int,
     recentering: Recentering,
     *,
@@ -225,29 +230,31 @@ def recentered_tangents(
         If a matrix is not positive definite.
     """
     n, scratch = recentering.projection.shape[1], Scratch()
-    polynomial = None
-    if method == "fast" and shrinkage > 0 and recentering.turn is None:
-        polynomial = _bounded_polynomial(n, shrinkage)
-    diagonal = np.arange(n)
     out_wf = np.full((n_windows, n * (n + 1) // 2), np.nan, vector_dtype(method))
+    options = (recentering, shrinkage, scratch)
+    bounded = method == "fast" and shrinkage > 0 and recentering.turn is None
+    polynomial = _bounded_polynomial(n, shrinkage) if bounded else None
+    logarithm = None
+    if polynomial is None and method == "fast" and n_windows:
+        spread_w = np.linspace(0, n_windows - 1, min(n_windows, _SAMPLED))
+        _, sample_wnn, _ = _present(take(spread_w.astype(np.int64)), *options, method)
+        logarithm = FastLogarithm(sample_wnn, scratch=scratch)
 
     def fill(tile: slice) -> None:
-        dtype = np.float64 if polynomial is None else np.float32
-        unit_wnn, level_w = _recenter(
-            take(tile), recentering, shrinkage, dtype, scratch
-        )
         if polynomial is not None:
+            unit_wnn, level_w = _recenter(take(tile), *options, np.float32)
             log_wnn = apply_log_polynomial(polynomial, unit_wnn, scratch=scratch)
-            log_wnn[:, diagonal, diagonal] += np.log(level_w).astype(dtype)[:, None]
-            out_wf[tile] = pick_triangles(log_wnn, scale=float(np.sqrt(2)))
+            out_wf[tile] = _vectors(log_wnn, level_w)
             return
-        there = np.flatnonzero(np.isfinite(level_w))
-        if len(there):
-            x_wnn = unit_wnn[there] * level_w[there, None, None]
-            if recentering.turn is not None:
-                x_wnn = recentering.turn @ x_wnn @ recentering.turn.T
-            vectors_wf = tangent_vectors(x_wnn, np.eye(n), method=method)
-            out_wf[tile][there] = vectors_wf
+        there_w, unit_wnn, level_w = _present(take(tile), *options, method)
+        trace_w = tile_log_determinants(
+            unit_wnn, unit_wnn.dtype, "matrices", tile.start
+        )
+        if logarithm is None:
+            log_wnn = exact_logarithms(unit_wnn)
+        else:
+            log_wnn = logarithm(unit_wnn, trace_w / n)
+        out_wf[tile][there_w] = _vectors(log_wnn, level_w)
 
     map_tiles(fill, n_windows, tile_rows=_TILE_WINDOWS, jobs=jobs)
     return out_wf
@@ -292,15 +299,17 @@ def _recenter(
     x_wcc: Float[np.ndarray, "window channel channel"],
     recentering: Recentering,
     shrinkage: float,
-    dtype: type,
     scratch: Scratch,
+    dtype: type,
 ) -> tuple[
     Float[np.ndarray, "window component component"], Float64[np.ndarray, " window"]
 ]:
     """Return matrices over the mean of their eigenvalues, and that mean."""
     (n_windows, n_channels, _), n = x_wcc.shape, recentering.projection.shape[1]
     projection_cn = recentering.projection.astype(dtype)
-    x_wcc = np.ascontiguousarray(x_wcc, dtype=dtype)
+    if x_wcc.dtype != dtype or not x_wcc.flags.c_contiguous:
+        given_wcc, x_wcc = x_wcc, scratch.take("given", x_wcc.shape, dtype)
+        x_wcc[...] = given_wcc
     half_wcn = scratch.take("half", (n_windows, n_channels, n), dtype)
     np.matmul(x_wcc.reshape(-1, n_channels), projection_cn, out=half_wcn.reshape(-1, n))
     white_wnn = scratch.take("recentered", (n_windows, n, n), dtype)
@@ -312,6 +321,39 @@ def _recenter(
     diagonal = np.arange(n)
     white_wnn[:, diagonal, diagonal] += shrinkage
     return white_wnn, level_w
+
+
+def _present(
+    x_wcc: Float[np.ndarray, "window channel channel"],
+    recentering: Recentering,
+    shrinkage: float,
+    scratch: Scratch,
+    method: str,
+) -> tuple[
+    Bool[np.ndarray, " window"],
+    Float64[np.ndarray, "there component component"],
+    Float64[np.ndarray, " there"],
+]:
+    """Tell which matrices have power; recenter, shrink, level and turn those."""
+    dtype = np.float64 if method == "exact" else x_wcc.dtype.type
+    unit_wnn, level_w = _recenter(x_wcc, recentering, shrinkage, scratch, dtype)
+    unit_wnn = unit_wnn.astype(np.float64, copy=False)
+    there_w = np.isfinite(level_w)
+    if not there_w.all():
+        unit_wnn, level_w = unit_wnn[there_w], level_w[there_w]
+    if recentering.turn is not None:
+        unit_wnn = recentering.turn @ unit_wnn @ recentering.turn.T
+    return there_w, unit_wnn, level_w
+
+
+def _vectors(
+    log_wnn: Float[np.ndarray, "window component component"],
+    level_w: Float64[np.ndarray, " window"],
+) -> Float[np.ndarray, "window feature"]:
+    """Put the level back into logarithms, in place, and take their triangles."""
+    diagonal = np.arange(log_wnn.shape[1])
+    log_wnn[:, diagonal, diagonal] += np.log(level_w).astype(log_wnn.dtype)[:, None]
+    return pick_triangles(log_wnn, scale=float(np.sqrt(2)))
 
 
 @functools.cache

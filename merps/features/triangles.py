@@ -1,5 +1,6 @@
 """Covariance matrices by their upper triangles, and those of the windows of a trial."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -213,10 +214,8 @@ def unpack_triangles(
     ndarray, shape (window, channel, channel)
         Symmetric, of the same dtype.
     """
-    place = np.zeros((n_channels, n_channels), dtype=np.int64)
-    rows, columns = np.triu_indices(n_channels)
-    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    flat_wx = triangles.take(place.ravel(), axis=1)
+    _, place_x = _places(n_channels)
+    flat_wx = triangles.take(place_x, axis=1)
     return flat_wx.reshape(len(triangles), n_channels, n_channels)
 
 
@@ -238,11 +237,23 @@ def pick_triangles(
         Row by row, of the same dtype.
     """
     n_channels = matrices.shape[1]
-    rows, columns = np.triu_indices(n_channels)
-    flat_wx = matrices.reshape(len(matrices), -1)
-    picked_wf = flat_wx.take(rows * n_channels + columns, axis=1)
-    picked_wf *= np.where(rows == columns, 1, scale).astype(matrices.dtype)
+    flat_f, _ = _places(n_channels)
+    picked_wf = matrices.reshape(len(matrices), -1).take(flat_f, axis=1)
+    if scale != 1:
+        on_diagonal_f = flat_f % (n_channels + 1) == 0
+        picked_wf *= np.where(on_diagonal_f, 1, scale).astype(matrices.dtype)
     return picked_wf
+
+
+@functools.cache
+def _places(
+    n_channels: int,
+) -> tuple[Int[np.ndarray, " triangle"], Int[np.ndarray, " element"]]:
+    """Return where a triangle's elements lie in a matrix, and a matrix's in it."""
+    rows, columns = np.triu_indices(n_channels)
+    place = np.zeros((n_channels, n_channels), dtype=np.int64)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    return rows * n_channels + columns, place.ravel()
 
 
 def _touched(

@@ -352,12 +352,12 @@ def _recentering(
 
 def _taker(
     groups: Groups, samples: Rows, missing_c: Bool[np.ndarray, " channel"], band: int
-) -> Callable[[slice], Float32[np.ndarray, "window channel channel"]]:
-    """Return what takes matrices a slice at a time, zero where channels are missing."""
+) -> Callable[[slice | Rows], Float32[np.ndarray, "window channel channel"]]:
+    """Return what takes some of the matrices, zero where channels are missing."""
     gone = np.flatnonzero(missing_c)
 
-    def take(tile: slice) -> Float32[np.ndarray, "window channel channel"]:
-        x_wcc = groups.source.matrices(groups.rows[samples[tile]], band)
+    def take(windows: slice | Rows) -> Float32[np.ndarray, "window channel channel"]:
+        x_wcc = groups.source.matrices(groups.rows[samples[windows]], band)
         x_wcc[:, gone] = 0
         x_wcc[:, :, gone] = 0
         return x_wcc

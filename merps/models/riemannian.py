@@ -321,6 +321,8 @@ class RiemannianRegressor(BaseEstimator):
             for name in self.inputs
         ]
         vectors = columns[0] if len(columns) == 1 else np.hstack(columns)
+        if 0 <= self.width_s <= 1:
+            return vectors
         trials, seconds = samples.trials, samples.seconds
         return smooth_in_time(vectors, trials, seconds, width_s=self.width_s)
 
