@@ -67,6 +67,7 @@ _HOMES = {
     "merps.scores": ("score",),
     "merps.splits": ("folds",),
     "merps.store": ("Store",),
+    "merps.submission": ("check_bundle", "write_bundle"),
     "merps.windows": ("WindowGrid", "gather_windows", "window_views"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,6 +10,10 @@ from pydantic import ValidationError
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
 from merps.options import Config, Section
+from merps.shipped import shipped
+
+#: Folder of the configurations that come with merps.
+PRESETS = "configs"
 
 
 def load_config(
@@ -81,7 +85,7 @@ def preset_names() -> tuple[str, ...]:
     tuple of str
         Sorted names.
     """
-    names = (entry.name for entry in _preset_folder().iterdir())
+    names = (entry.name for entry in shipped(PRESETS).iterdir())
     return tuple(sorted(n[:-5] for n in names if n.endswith(".yaml")))
 
 
@@ -89,7 +93,7 @@ def _open_source(source: str | Path) -> tuple[str, str]:
     """Return the name and the text of a file or a preset."""
     entry = path = Path(source)
     if not path.is_file() and path.name == str(source) and not path.suffix:
-        entry = _preset_folder() / f"{path.name}.yaml"
+        entry = shipped(PRESETS) / f"{path.name}.yaml"
     if not entry.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise ConfigError(
@@ -102,13 +106,6 @@ def _open_source(source: str | Path) -> tuple[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: cannot be read as text ({error})") from error
     return str(source), text
-
-
-def _preset_folder() -> Path:
-    """Folder of the presets, in the wheel or in a checkout."""
-    package = Path(__file__).parent
-    packed = package / "configs"
-    return packed if packed.is_dir() else package.parent / "configs"
 
 
 def _explain(document: Document, detail: Any) -> str:

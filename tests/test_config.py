@@ -5,13 +5,13 @@ import re
 import pytest
 import yaml
 
-from merps import config as config_module
 from merps import options, splits
-from merps.config import dump_config, load_config, preset_names
+from merps.config import PRESETS, dump_config, load_config, preset_names
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
 from merps.options import Config
 from merps.preprocessing import filters, quality, repair
+from merps.shipped import shipped
 from merps.windows import WindowGrid
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
@@ -35,7 +35,7 @@ def problems(text, tmp_path, overrides=()):
 
 
 def default_text():
-    return (config_module._preset_folder() / "default.yaml").read_text()
+    return (shipped(PRESETS) / "default.yaml").read_text()
 
 
 def test_default_file_says_what_the_code_does():

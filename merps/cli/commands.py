@@ -316,6 +316,36 @@ def score(
 
 @app.command()
 @command
+def submit(
+    session: Session,
+    run: Annotated[Path, typer.Argument(help="Folder that fit wrote.", metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Recordings to check it with; simulated ones if absent."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+    ] = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Write a model as a zip file that answers recordings on its own.
+
+    It is unpacked and run once, alone, before it appears under its name.
+    """
+    from merps.cli.tables import tell_bundle
+    from merps.submission import write_bundle
+
+    with session.progress("submit") as steps:
+        bundle = write_bundle(
+            run, out, data=data, overwrite=overwrite, jobs=jobs, progress=steps
+        )
+    tell_bundle(session, bundle)
+    session.result(bundle.as_dict())
+
+
+@app.command()
+@command
 def export(
     session: Session,
     store: StoreFolder,

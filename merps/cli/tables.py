@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from merps.evaluation.uncertainty import Interval
     from merps.inspection import CheckResult
     from merps.pipeline import Evaluation, Preprocessed
+    from merps.submission import Bundle
 
 _HELD_OUT = {
     "people": "new people, same videos (the official split)",
@@ -165,3 +166,29 @@ def tell_score(session: Session, metrics: dict[str, float], n_samples: int) -> N
     table.add_row("MSE", f"{metrics['mse']:.1f}")
     table.add_row("RMSE", f"{metrics['rmse']:.2f}")
     session.show(table)
+
+
+def tell_bundle(session: Session, bundle: "Bundle") -> None:
+    """Print what a submission is, what its check found, and its terms.
+
+    Parameters
+    ----------
+    session : Session
+        Where to.
+    bundle : Bundle
+        What was written.
+    """
+    session.say(
+        f"{bundle.path}: {bundle.model}, {bundle.files} files, "
+        f"{bundle.bytes / 1e6:.2f} MB\n"
+        f"  sha256     {bundle.sha256}\n"
+        f"  checked    unpacked and run alone, with the merps of its {bundle.merps}:\n"
+        f"             {bundle.samples} ids answered in {bundle.seconds:.1f} s with "
+        f"{bundle.peak_mb:.0f} MB at most,\n"
+        "             as merps predict answers them, to the last digit\n"
+        f"  needs      {len(bundle.requirements)} libraries, in requirements.txt\n"
+        f"  contains   {'; '.join(bundle.contains)}\n"
+        f"  terms      {bundle.terms}"
+    )
+    if bundle.warning is not None:
+        session.warn(f"the model was {bundle.warning}")

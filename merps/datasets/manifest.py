@@ -8,8 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import merps
 from merps.errors import DataError
+from merps.shipped import shipped
+
+#: File of the sources that come with merps.
+MANIFEST = "data_manifest.yaml"
 
 Basis: TypeAlias = Literal["stated", "third-party", "inferred", "unknown"]
 Role: TypeAlias = Literal["train", "eval-only"]
@@ -127,7 +130,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     import yaml
 
-    path = _shipped() if path is None else path
+    path = shipped(MANIFEST) if path is None else path
     try:
         content = path.read_bytes()
         # Where PyYAML was built with its loader in C, that takes a tenth of the time.
@@ -147,13 +150,6 @@ def load_manifest(path: Path | None = None) -> Manifest:
         raise DataError(f"{path}: {'; '.join(problems)}")
     sources = {key: _source(key, entry) for key, entry in tree["sources"].items()}
     return Manifest(sources=sources, digest=hashlib.sha256(content).hexdigest())
-
-
-def _shipped() -> Path:
-    """Return the manifest inside the installed package, or beside it in a checkout."""
-    package = Path(merps.__file__).parent
-    inside = package / "data_manifest.yaml"
-    return inside if inside.is_file() else package.parent / "data_manifest.yaml"
 
 
 def _problems(key: object, entry: object) -> list[str]:

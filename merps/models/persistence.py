@@ -125,16 +125,7 @@ def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
         If a file is missing or damaged, the class is not known, or a tensor is
         missing, left over, or of the wrong precision or shape.
     """
-    where = folder / DESCRIPTION
-    _require_size(where, _MOST_DESCRIPTION_BYTES)
-    description = read_sealed(where, remedy=_REMEDY)
-    if description.get("format") != _FORMAT:
-        raise mismatch(
-            where,
-            expected=f"format {_FORMAT}",
-            found=f"{description.get('format')!r}"[:40],
-            remedy="read it with the version of merps that wrote it",
-        )
+    where, description = folder / DESCRIPTION, _read_description(folder)
     try:
         tensors = _read_weights(folder / WEIGHTS, description["weights"])
         model = _rebuilt(description["model"], "", tensors)
@@ -154,6 +145,55 @@ def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
             remedy=_REMEDY,
         )
     return model, card
+
+
+def describe_saved(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Say what a saved model is made of, without building it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `save_model` wrote to.
+
+    Returns
+    -------
+    tuple of str
+        Sorted names, as in `MODELS`, of the classes in it.
+    tuple of str
+        What it holds of the training data, in words.
+
+    Raises
+    ------
+    DataError
+        If the description is missing or damaged.
+    """
+    description = _read_description(folder)
+    return (
+        tuple(sorted(_classes(description["model"]))),
+        tuple(description["contains"]),
+    )
+
+
+def _classes(spec: dict[str, Any]) -> set[str]:
+    """Name the class of an estimator, and those of the estimators in it."""
+    parts = (*spec["parameters"].values(), *spec["fitted"].values())
+    inner = (p for p in parts if isinstance(p, dict) and "class" in p)
+    return {spec["class"]}.union(*map(_classes, inner))
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """Read ``model.json`` if it is of this format."""
+    where = folder / DESCRIPTION
+    _require_size(where, _MOST_DESCRIPTION_BYTES)
+    description = read_sealed(where, remedy=_REMEDY)
+    if description.get("format") != _FORMAT:
+        raise mismatch(
+            where,
+            expected=f"format {_FORMAT}",
+            found=f"{description.get('format')!r}"[:40],
+            remedy="read it with the version of merps that wrote it",
+        )
+    return description
 
 
 def _described(

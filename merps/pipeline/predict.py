@@ -3,7 +3,8 @@
 import errno
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,18 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from merps.datasets.mer_ps import open_dataset
+from merps.datasets.mer_ps import MerPsDataset, open_dataset
 from merps.engine import Progress
-from merps.errors import DataError, InputError
+from merps.errors import DataError
 from merps.models.persistence import load_model
 from merps.models.riemannian_inputs import REST
 from merps.models.rows import has_features
 from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import align_features, extract_samples
 from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
-from merps.pipeline.runs import read_card, restore_config
-from merps.predictions import write_predictions
-from merps.samples import Samples, samples_of_ids
+from merps.pipeline.runs import read_fit_card, restore_config
+from merps.predictions import name_some, write_predictions
+from merps.samples import Samples, parse_sample_id, samples_of_ids
 from merps.scores import finalize
 from merps.store import Store
 from merps.store.files import writing
@@ -108,11 +109,7 @@ def predict_dataset(
     from threadpoolctl import threadpool_limits
 
     run, out = Path(run), Path(out)
-    if read_card(run)["kind"] != "fit":
-        raise InputError(
-            f"{run} is an evaluation and holds no model; make one with: merps fit "
-            "STORE --out RUN"
-        )
+    read_fit_card(run)
     model, card = load_model(run)
     if "warning" in card:
         logger.warning("%s was %s", run, card["warning"])
@@ -121,6 +118,7 @@ def predict_dataset(
     config = restore_config(card["config"], where=run)
     dataset = open_dataset(Path(data))
     ids = dataset.sample_ids()
+    _tell_people(dataset, card)
     _require_writable(out)
     with _store_folder(store) as folder:
         preprocessed = preprocess_dataset(
@@ -146,6 +144,7 @@ def predict_dataset(
         # Models see whole recordings, whichever of their seconds are asked for.
         with threadpool_limits(1):  # equal sums, whatever the machine is doing
             values, there = _answers(model, samples, ids)
+    _tell_missing([text for text, known in zip(ids, there, strict=True) if not known])
     write_predictions(out, ids, values)
     return Predicted(
         ids=tuple(ids),
@@ -153,6 +152,29 @@ def predict_dataset(
         without_signals=int(np.sum(~there)),
         preprocessed=preprocessed,
     )
+
+
+def _tell_people(dataset: MerPsDataset, card: Mapping[str, Any]) -> None:
+    """Tell who is to be answered, and what the model knows of them."""
+    known = set(card["data"]["people"])
+    for names, fact in (
+        ([name for name in dataset.people if name not in known], "never seen"),
+        ([name for name in dataset.people if name in known], "seen"),
+    ):
+        if names:
+            logger.info("%s in training: %s", fact, name_some(names))
+    if dataset.layout == "input":
+        logger.info("%s has no labels; none are needed", dataset.root)
+
+
+def _tell_missing(ids: Sequence[str]) -> None:
+    """Tell which seconds were answered without any signal, a line a trial."""
+    trials = Counter(parse_sample_id(text)[:2] for text in ids)
+    for (person, stimulus), n in trials.items():
+        logger.info(
+            "%s %s: no signal that the model uses in %d s, answered without",
+            *(person, stimulus, n),
+        )
 
 
 def _require_writable(out: Path) -> None:

@@ -25,8 +25,9 @@ CHECKPOINTS = "checkpoints"
 EVAL_ONLY = "fitted on people who are meant for evaluation only"
 
 _CARD, _CONFIG, _IGNORE = "run.json", "config.yaml", ".gitignore"
-_OURS = {_CARD, _CONFIG, _IGNORE, METRICS, PREDICTIONS, CHECKPOINTS}
-_OURS |= {DESCRIPTION, WEIGHTS}
+#: The files that a fitted model consists of.
+MODEL_FILES = (DESCRIPTION, WEIGHTS, _CONFIG, _CARD)
+_OURS = {*MODEL_FILES, _IGNORE, METRICS, PREDICTIONS, CHECKPOINTS}
 # Models and predictions derive from licensed data: they stay out of git.
 _IGNORE_ALL = b"*\n"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn")
@@ -178,6 +179,35 @@ def read_card(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{card}: damaged ({error}); run it again") from error
     return content
+
+
+def read_fit_card(path: Path) -> dict[str, Any]:
+    """Read the run card of a folder that holds a model.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder.
+
+    Returns
+    -------
+    dict
+        The card.
+
+    Raises
+    ------
+    InputError
+        If the run is an evaluation.
+    DataError
+        If there is no card, or it is damaged.
+    """
+    card = read_card(path)
+    if card["kind"] != "fit":
+        raise InputError(
+            f"{path} is an evaluation and holds no model; make one with: merps fit "
+            "STORE --out RUN"
+        )
+    return card
 
 
 def restore_config(values: Mapping[str, Any], *, where: object) -> Config:
