@@ -68,7 +68,7 @@ def test_every_package_lists_what_is_there():
 def test_the_verbs_of_the_command_line_are_on_the_menu():
     verbs = {"simulate_dataset", "check_dataset", "preprocess_dataset", "fit_model"}
     verbs |= {"evaluate_model", "predict_dataset", "score_predictions", "score"}
-    verbs.add("export_windows")
+    verbs |= {"export_windows", "write_bundle", "check_bundle"}
     assert verbs <= set(merps.__all__)
 
 
@@ -93,6 +93,7 @@ def test_the_version_is_told_without_loading_the_commands():
 def test_reading_and_scoring_load_no_models():
     code = "import merps; merps.open_dataset, merps.Store, merps.score_predictions"
     assert not loaded_by(code) & {"torch", "mne", "sklearn", "scipy.signal"}
+    assert loaded_by("import merps.submission; dir(merps.submission)") == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

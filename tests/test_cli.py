@@ -25,7 +25,7 @@ from merps.pipeline import evaluate_model, fit_model
 from merps.predictions import write_predictions
 from merps.store import Store
 
-COMMANDS = "demo simulate check preprocess fit evaluate predict score".split()
+COMMANDS = "demo simulate check preprocess fit evaluate predict score submit".split()
 QUICK = [
     *("--set", "model.inner_folds=3", "--set", "model.alphas=[100]"),
     *("--set", "model.gains=[0.5]", "--set", "evaluate.bootstrap=50"),
@@ -246,6 +246,44 @@ def test_predict_tells_what_it_could_not_use(run, newcomers, tmp_path):
     )
 
 
+def test_predict_answers_where_nothing_can_be_read(run, newcomers, tmp_path):
+    data = shutil.copytree(newcomers, tmp_path / "data")
+    for path in (data / "data").rglob("*.mat"):
+        path.write_bytes(b"")
+    out = tmp_path / "predictions.csv"
+    result = merps("predict", run, data, "--out", out)
+    assert result.exit_code == 3
+    assert "42 of them without any signal" in result.stderr
+    assert f"{data}: not one recording could be used:" in result.stderr
+    assert len(out.read_text().splitlines()) == 43
+    (data / "sample_ids.csv").unlink()
+    assert merps("predict", run, data, "--out", out).exit_code == 3
+
+
+def test_submit(run, newcomers, tmp_path, monkeypatch):
+    from merps.submission import bundle
+
+    checked = bundle.Bundle(
+        *(tmp_path / "s.zip", 7, "abc", 3, "fusion", ("medians",), "none", None),
+        *(("numpy==2",), False, 42, 1.5, 99.5, "merps/__init__.py"),
+    )
+    asked = []
+
+    def check(path, data, **options):
+        asked.append((data, options["jobs"], options["name"]))
+        return checked
+
+    monkeypatch.setattr(bundle, "check_bundle", check)
+    arguments = ("submit", run, "--out", tmp_path / "s.zip", "--data", newcomers)
+    result = merps(*arguments, "--jobs", 1)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "42 ids of your people answered in 1.5 s with 100 MB" in result.stdout
+    content = content_of(merps(*arguments, "--overwrite", "--json"))
+    assert content["path"] == str(tmp_path / "s.zip")
+    assert content["requirements"] == ["numpy==2"]
+    assert asked == [(newcomers, jobs, tmp_path / "s.zip") for jobs in (1, 2)]
+
+
 def test_simulate(tmp_path, monkeypatch):
     import merps.datasets.simulate as simulate
 
@@ -313,6 +351,8 @@ def test_simulate(tmp_path, monkeypatch):
             ["simulate", "{tmp}/d", "--eeg-rate-hz", "250"],
             "must be 200 or 1000, got 250",
         ),
+        (["submit", "{run}", "--out", "{file}"], "exists; pass --overwrite"),
+        (["submit", "{run}", "--out", "{noise}"], "is a folder; name the zip file"),
         (["demo", "--people", "2"], "--people"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
@@ -338,6 +378,7 @@ def test_wrong_usage_ends_with_2(arguments, message, noise, noise_store, run, tm
         ),
         (["predict", "{tmp}/none", "{noise}", "--out", "{tmp}/p"], "a finished run"),
         (["predict", "{run}", "{empty}", "--out", "{tmp}/p"], "found no data/ in it"),
+        (["submit", "{tmp}/none", "--out", "{tmp}/s.zip"], "a finished run"),
         (["score", "{tmp}/none.csv", "{file}"], "none.csv: no such file"),
         (["score", "{file}", "{file}"], "file: "),
         (["preprocess", "{empty}", "--out", "{tmp}/s"], "found no data/ in it"),
@@ -361,6 +402,7 @@ def test_bad_data_end_with_3(arguments, message, noise, run, tmp_path):
         ["fit", "{store}", "--out", "{file}/run", "--model", "constant"],
         ["evaluate", "{store}", "--out", "{file}/run", "--model", ""],
         ["predict", "{run}", "{noise}", "--out", "{file}/p.csv"],
+        ["submit", "{run}", "--out", "{file}/s.zip"],
         ["simulate", "{file}/data", "--people", "1"],
     ],
 )

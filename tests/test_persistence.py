@@ -20,6 +20,7 @@ from merps.models.persistence import (
     DESCRIPTION,
     MODELS,
     WEIGHTS,
+    describe_saved,
     load_model,
     save_model,
 )
@@ -109,6 +110,18 @@ def test_file_says_what_it_contains(tmp_path, rng):
     description = json.loads((tmp_path / DESCRIPTION).read_text())
     assert description["terms"] == CARD["terms"]
     assert any("per-second label medians" in text for text in description["contains"])
+    classes, contains = describe_saved(tmp_path)
+    assert classes == ("fusion", "video_time")
+    assert list(contains) == description["contains"]
+
+
+def test_classes_are_named_however_deep_they_lie(tmp_path, rng):
+    model = LagSearch(SignalModel(HuberRegressor(alphas=(1,), max_iter=1)))
+    save_model(model.fit(make_samples(rng)), tmp_path, card=CARD)
+    assert describe_saved(tmp_path)[0] == ("bandpower", "huber", "lags")
+    rewrite(tmp_path, lambda description: description.pop("contains"))
+    with pytest.raises(DataError, match="expected a model as merps writes it"):
+        describe_saved(tmp_path)
 
 
 @pytest.fixture

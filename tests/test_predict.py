@@ -170,6 +170,33 @@ def test_a_person_who_cannot_be_read_is_answered_and_named(run, copy, kept, tmp_
     assert result.as_dict()["failed"][0]["person"] == "predict1"
 
 
+def test_if_nobody_can_be_read_the_ids_are_answered_all_the_same(run, copy, tmp_path):
+    for path in (copy / "data").rglob("*.mat"):
+        path.write_bytes(b"")
+    result = predict_dataset(run, copy, tmp_path / "p.csv")
+    assert (len(result.ids), result.without_signals) == (42, 42)
+    ((where, message),) = result.preprocessed.failed
+    assert where == str(copy)
+    assert message.startswith("not one recording could be used:")
+    (copy / "sample_ids.csv").unlink()
+    with pytest.raises(DataError, match="not one recording could be used"):
+        predict_dataset(run, copy, tmp_path / "p.csv")
+
+
+def test_who_was_in_training_is_told(
+    run, newcomers, kept, simulated, store, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="merps")
+    predict_dataset(run, newcomers, tmp_path / "p.csv", store=kept)
+    assert "never seen in training: predict1, predict2" in caplog.messages
+    assert not any(text.startswith("seen") for text in caplog.messages)
+    caplog.clear()
+    known = shutil.copytree(store, tmp_path / "store")
+    predict_dataset(run, simulated, tmp_path / "p.csv", store=known)
+    assert "seen in training: test_1, test_2, test_3, test_4" in caplog.messages
+    assert not any(text.startswith("never") for text in caplog.messages)
+
+
 def test_unknown_videos_are_predicted_too(run, tmp_path):
     root = broken.make_folder(tmp_path / "data", people=("new_1",), labels=False)
     for name in broken.FILES:

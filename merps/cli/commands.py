@@ -295,7 +295,9 @@ def predict(
     for person, message in predicted.preprocessed.failed:
         session.warn(f"{person}: {message}")
     session.result(predicted.as_dict())
-    return 1 if predicted.preprocessed.failed else 0
+    if not predicted.preprocessed.failed:
+        return 0
+    return 1 if predicted.preprocessed.done or predicted.preprocessed.skipped else 3
 
 
 @app.command()

@@ -178,13 +178,14 @@ def tell_bundle(session: Session, bundle: "Bundle") -> None:
     bundle : Bundle
         What was written.
     """
+    people = "simulated people" if bundle.simulated else "your people"
     session.say(
         f"{bundle.path}: {bundle.model}, {bundle.files} files, "
         f"{bundle.bytes / 1e6:.2f} MB\n"
         f"  sha256     {bundle.sha256}\n"
         f"  checked    unpacked and run alone, with the merps of its {bundle.merps}:\n"
-        f"             {bundle.samples} ids answered in {bundle.seconds:.1f} s with "
-        f"{bundle.peak_mb:.0f} MB at most,\n"
+        f"             {bundle.samples} ids of {people} answered in "
+        f"{bundle.seconds:.1f} s with {bundle.peak_mb:.0f} MB at most,\n"
         "             as merps predict answers them, to the last digit\n"
         f"  needs      {len(bundle.requirements)} libraries, in requirements.txt\n"
         f"  contains   {'; '.join(bundle.contains)}\n"

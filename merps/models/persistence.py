@@ -125,18 +125,13 @@ def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
         If a file is missing or damaged, the class is not known, or a tensor is
         missing, left over, or of the wrong precision or shape.
     """
-    where, description = folder / DESCRIPTION, _read_description(folder)
+    description = _read_description(folder)
     try:
         tensors = _read_weights(folder / WEIGHTS, description["weights"])
         model = _rebuilt(description["model"], "", tensors)
         card = dict(description["card"])
     except _TRIPPED as error:
-        raise mismatch(
-            where,
-            expected="a model as merps writes it",
-            found=str(error)[:200] or type(error).__name__,
-            remedy=_REMEDY,
-        ) from error
+        raise _unlike_a_model(folder, error) from error
     if tensors:
         raise mismatch(
             folder / WEIGHTS,
@@ -168,9 +163,20 @@ def describe_saved(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         If the description is missing or damaged.
     """
     description = _read_description(folder)
-    return (
-        tuple(sorted(_classes(description["model"]))),
-        tuple(description["contains"]),
+    try:
+        classes = sorted(_classes(description["model"]))
+        return tuple(classes), tuple(map(str, description["contains"]))
+    except _TRIPPED as error:
+        raise _unlike_a_model(folder, error) from error
+
+
+def _unlike_a_model(folder: Path, error: Exception) -> DataError:
+    """Say that a description is not one that was written here."""
+    return mismatch(
+        folder / DESCRIPTION,
+        expected="a model as merps writes it",
+        found=str(error)[:200] or type(error).__name__,
+        remedy=_REMEDY,
     )
 
 

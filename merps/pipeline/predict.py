@@ -4,7 +4,7 @@ import errno
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,8 +74,8 @@ def predict_dataset(
     """Predict every second of a folder of recordings with a fitted model.
 
     The ids of ``sample_ids.csv`` are answered, each once and in that order; without
-    it, each second of each recording. A second whose signals are missing gets what the
-    model says without signals.
+    it, each second of each recording. A second whose signals are missing or cannot be
+    read gets what the model says without signals.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def predict_dataset(
     InputError
         If the run is no fitted model.
     DataError
-        If there is nothing to predict, or files are damaged.
+        If there is nothing to predict, files of the run are damaged, or not one
+        recording can be used where no ids are asked for.
     SpaceError
         If predictions or signals cannot be written.
     """
@@ -118,25 +119,32 @@ def predict_dataset(
     config = restore_config(card["config"], where=run)
     dataset = open_dataset(Path(data))
     ids = dataset.sample_ids()
-    _tell_people(dataset, card)
+    _tell_people(dataset, seen=card.get("data", {}).get("people", ()))
     _require_writable(out)
     with _store_folder(store) as folder:
-        preprocessed = preprocess_dataset(
-            data, folder, config=config, jobs=jobs, progress=progress
-        )
+        samples = samples_of_ids(())
+        try:
+            preprocessed = preprocess_dataset(
+                data, folder, config=config, jobs=jobs, progress=progress
+            )
+        except DataError as error:
+            if ids is None:
+                raise
+            message = str(error).removeprefix(f"{data}: ")
+            preprocessed = Preprocessed((), (), failed=((str(data), message),))
         present = {*preprocessed.done, *preprocessed.skipped}
-        opened = Store.open(folder)
-        samples = extract_samples(
-            opened,
-            config=config,
-            people=[name for name in dataset.people if name in present],
-            asked=dataset.seconds,
-            jobs=jobs,
-        )
-        names = getattr(model, "feature_names_", ())
-        samples = align_features(samples, names)
-        needed = needed_blocks(model)
-        samples = attach_blocks(samples, opened, needed, config=config, jobs=jobs)
+        if present:
+            opened = Store.open(folder)
+            samples = extract_samples(
+                opened,
+                config=config,
+                people=[name for name in dataset.people if name in present],
+                asked=dataset.seconds,
+                jobs=jobs,
+            )
+            needed = needed_blocks(model)
+            samples = attach_blocks(samples, opened, needed, config=config, jobs=jobs)
+        samples = align_features(samples, getattr(model, "feature_names_", ()))
         if ids is None:
             ids = samples.ids
         if not ids:
@@ -154,13 +162,11 @@ def predict_dataset(
     )
 
 
-def _tell_people(dataset: MerPsDataset, card: Mapping[str, Any]) -> None:
-    """Tell who is to be answered, and what the model knows of them."""
-    known = set(card["data"]["people"])
-    for names, fact in (
-        ([name for name in dataset.people if name not in known], "never seen"),
-        ([name for name in dataset.people if name in known], "seen"),
-    ):
+def _tell_people(dataset: MerPsDataset, *, seen: Collection[str]) -> None:
+    """Tell who is to be answered, and whom of them the model has learned from."""
+    new = [name for name in dataset.people if name not in seen]
+    old = [name for name in dataset.people if name in seen]
+    for names, fact in ((new, "never seen"), (old, "seen")):
         if names:
             logger.info("%s in training: %s", fact, name_some(names))
     if dataset.layout == "input":

@@ -88,20 +88,30 @@ def unpack(path: Path, folder: Path) -> tuple[str, ...]:
         If the files cannot be written.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            raise_together(path, list(_problems(entries, path.stat().st_size)))
-            with writing(folder, needed_bytes=sum(e.file_size for e in entries)):
-                for entry in entries:
-                    _extract(archive, entry, folder)
+        archive = zipfile.ZipFile(path)
     except _TRIPPED as error:
-        raise mismatch(
-            path,
-            expected="a whole zip file",
-            found=str(error)[:200] or type(error).__name__,
-            remedy=REMEDY,
-        ) from error
+        raise _damaged(path, error) from error
+    with archive:
+        entries = archive.infolist()
+        raise_together(path, list(_problems(entries, path.stat().st_size)))
+        for entry in entries:
+            target = folder / entry.filename
+            with writing(folder, needed_bytes=entry.file_size):
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                with open(os.open(target, flags, 0o600), "wb") as file:
+                    file.writelines(_chunks(path, archive, entry))
     return tuple(entry.filename for entry in entries)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    """Say that a file is no zip file that can be read."""
+    return mismatch(
+        path,
+        expected="a whole zip file",
+        found=str(error)[:200] or type(error).__name__,
+        remedy=REMEDY,
+    )
 
 
 def _problems(entries: Sequence[zipfile.ZipInfo], n_bytes: int) -> Iterator[str]:
@@ -134,7 +144,7 @@ def _problems(entries: Sequence[zipfile.ZipInfo], n_bytes: int) -> Iterator[str]
 
 def _faults(entry: zipfile.ZipInfo, name: str, parts: list[str]) -> Iterator[str]:
     """Say what is wrong with one entry."""
-    if entry.is_dir() or entry.external_attr & _DOS_FOLDER:
+    if name.endswith("/") or entry.external_attr & _DOS_FOLDER:
         yield "is a folder; only files are expected"
     elif len(name) > _MOST_NAME or not _NAME.fullmatch(name):
         yield "is no plain name inside the folder"
@@ -150,23 +160,19 @@ def _faults(entry: zipfile.ZipInfo, name: str, parts: list[str]) -> Iterator[str
         yield "is compressed in an unusual way"
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one entry to a new file; what it does not announce is not read."""
-    target = folder / entry.filename
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with (
-        archive.open(entry) as source,
-        open(os.open(target, flags, 0o600), "wb") as file,
-    ):
-        left = entry.file_size
-        while chunk := source.read(min(_CHUNK_BYTES, left + 1)):
-            left -= len(chunk)
-            if left < 0:
-                break
-            file.write(chunk)
-    if left:
-        raise DataError(
-            f"{entry.filename}: expected {entry.file_size} bytes, found "
-            f"{'more' if left < 0 else entry.file_size - left}"
-        )
+def _chunks(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> Iterator[bytes]:
+    """Yield the content of one entry, and no more than it announces."""
+    left = entry.file_size
+    try:
+        with archive.open(entry) as source:
+            while chunk := source.read(min(_CHUNK_BYTES, left + 1)):
+                left -= len(chunk)
+                if left < 0:
+                    break
+                yield chunk
+        if left:
+            raise ValueError(f"another size of {entry.filename} than it announces")
+    except _TRIPPED as error:
+        raise _damaged(path, error) from error

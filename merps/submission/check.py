@@ -64,6 +64,8 @@ class Bundle:
         What has to be said of how the model was fitted.
     requirements : tuple of str
         Libraries and versions that it asks for.
+    simulated : bool
+        Whether the check made up its recordings.
     samples : int
         Ids answered in the check.
     seconds : float
@@ -83,6 +85,7 @@ class Bundle:
     terms: str
     warning: str | None
     requirements: tuple[str, ...]
+    simulated: bool
     samples: int
     seconds: float
     peak_mb: float
@@ -149,7 +152,7 @@ def check_bundle(
         bundle = folders["bundle"]
         names = unpack(path, bundle)
         manifest = _read_contents(name, bundle, names)
-        is_practice = data is None
+        simulated = data is None
         data = _practice(private / "data") if data is None else Path(data).resolve()
         progress.done("unpacked")
         with _read_only(bundle):
@@ -158,7 +161,7 @@ def check_bundle(
         if left := _left_behind(folders, names):
             raise DataError(f"{name}: it leaves {name_some(left)} behind")
         again = private / "again.csv"
-        with _quiet() if is_practice else nullcontext():
+        with _quiet() if simulated else nullcontext():
             predicted = predict_dataset(bundle / "run", data, again, jobs=jobs)
         asked = open_dataset(data).sample_ids() or list(predicted.ids)
         _compare(name, folders["out"] / _PREDICTIONS, again, asked)
@@ -174,6 +177,7 @@ def check_bundle(
             terms=manifest["terms"],
             warning=manifest["warning"],
             requirements=tuple(manifest["requirements"]),
+            simulated=simulated,
             samples=len(asked),
             seconds=report["seconds"],
             peak_mb=report["peak_mb"],
@@ -277,11 +281,7 @@ def _run_alone(path: Path, data: Path, folders: Mapping[str, Path]) -> dict[str,
         "path": [str(Path(place).resolve()) for place in sys.path if place],
         "hidden": _hidden_modules((bundle / REQUIREMENTS).read_text(encoding="utf-8")),
     }
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not _PERSONAL.fullmatch(name)
-    }
+    variables = {n: v for n, v in os.environ.items() if not _PERSONAL.fullmatch(n)}
     ran = subprocess.run(
         [sys.executable, "-I", str(Path(__file__).with_name("probe.py"))],
         input=json.dumps(order),
@@ -295,8 +295,9 @@ def _run_alone(path: Path, data: Path, folders: Mapping[str, Path]) -> dict[str,
     lines = ran.stdout.splitlines()
     for line in lines:
         logger.info("%s", line)
-    if ran.returncode:
-        how = f"signal {-ran.returncode}" if ran.returncode < 0 else "an error"
+    if ran.returncode or not report.exists():
+        how = "an error" if ran.returncode else "no result"
+        how = f"signal {-ran.returncode}" if ran.returncode < 0 else how
         starts = [k for k, line in enumerate(lines) if line.strip() == line != ""]
         words = "\n".join(lines[starts[-1] :]) if starts else "none"
         raise DataError(
@@ -313,20 +314,24 @@ def _run_alone(path: Path, data: Path, folders: Mapping[str, Path]) -> dict[str,
 
 def _hidden_modules(requirements: str) -> list[str]:
     """Name the installed modules that some requirements do not bring along."""
-    brought: set[str] = set()
+    brought: set[tuple[str, bool]] = set()
     todo = requirements.splitlines()
     while todo:
-        requirement, _, condition = todo.pop().partition(";")
-        name = _REQUIREMENT.match(requirement)
-        if name is None or "extra" in condition or _plain(name[0]) in brought:
+        requirement = todo.pop()
+        name, has_extras = _REQUIREMENT.match(requirement), "[" in requirement
+        if name is None or (_plain(name[0]), has_extras) in brought:
             continue
-        brought.add(_plain(name[0]))
+        brought.add((_plain(name[0]), has_extras))
         with suppress(PackageNotFoundError):  # needed elsewhere, or not there at all
-            todo += requires(name[0]) or ()
+            for further in requires(name[0]) or ():
+                needed, _, condition = further.partition(";")
+                if has_extras or "extra" not in condition:
+                    todo.append(needed)
+    names = {name for name, _ in brought}
     return sorted(
         module
         for module, libraries in packages_distributions().items()
-        if brought.isdisjoint(map(_plain, libraries))
+        if names.isdisjoint(map(_plain, libraries))
     )
 
 
@@ -336,12 +341,14 @@ def _plain(library: str) -> str:
 
 
 def _left_behind(folders: Mapping[str, Path], names: Sequence[str]) -> list[str]:
-    """Name the files that should not be there after a run."""
+    """Name what should not be there after a run."""
     expected = {folders["out"] / _PREDICTIONS}
-    expected |= {folders["bundle"] / name for name in names}
-    found = (p for folder in folders.values() for p in folder.rglob("*"))
-    strangers = {p for p in found if not p.is_dir()} - expected
-    return sorted(str(p.relative_to(folders["bundle"].parent)) for p in strangers)
+    for name in names:
+        path = folders["bundle"] / name
+        expected |= {path, *path.parents}
+    found = {path for folder in folders.values() for path in folder.rglob("*")}
+    root = folders["bundle"].parent
+    return sorted(str(path.relative_to(root)) for path in found - expected)
 
 
 def _compare(path: Path, answers: Path, again: Path, asked: list[str]) -> None:
