@@ -163,14 +163,12 @@ def _faults(entry: zipfile.ZipInfo, name: str, parts: list[str]) -> Iterator[str
 def _chunks(
     path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
 ) -> Iterator[bytes]:
-    """Yield the content of one entry, and no more than it announces."""
+    """Yield the content of one entry, which is as long as it announces."""
     left = entry.file_size
     try:
         with archive.open(entry) as source:
-            while chunk := source.read(min(_CHUNK_BYTES, left + 1)):
+            while chunk := source.read(_CHUNK_BYTES):  # stops at the announced size
                 left -= len(chunk)
-                if left < 0:
-                    break
                 yield chunk
         if left:
             raise ValueError(f"another size of {entry.filename} than it announces")
