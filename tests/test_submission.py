@@ -9,11 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import broken
 import numpy as np
@@ -30,7 +32,7 @@ from merps.models.persistence import describe_saved
 from merps.pipeline import evaluate_model, fit_model, predict_dataset
 from merps.pipeline.models import MODELS
 from merps.predictions import read_predictions, read_sample_ids
-from merps.submission import archive, check
+from merps.submission import archive, check, model
 from merps.submission import bundle as writer
 from merps.submission.archive import pack, unpack
 from merps.submission.check import check_bundle
@@ -104,6 +106,17 @@ def test_the_manifest_says_what_is_in_it_and_under_which_terms(bundle, run):
     assert tuple(manifest["contains"]) == contains
     assert any("medians" in text for text in contains)
     assert manifest["warning"] is None
+
+
+def test_terms_are_those_that_are_sealed_with_the_model(
+    run, bundle, tmp_path, unchecked
+):
+    edited = shutil.copytree(run, tmp_path / "run")
+    text = (edited / "run.json").read_text().replace(bundle.terms, "take it all")
+    (edited / "run.json").write_text(text)
+    assert "take it all" in text
+    writer.write_bundle(edited, tmp_path / "s.zip")
+    assert manifest_of(tmp_path / "s.zip")["terms"] == bundle.terms
 
 
 def test_the_result_tells_of_the_file_and_of_its_check(bundle):
@@ -331,13 +344,56 @@ def test_strangers_get_the_answers_of_merps_predict(run, unpacked, newcomers, tm
         assert lines[: lines.index(told[-1]) + 1].count(line) == 1, lines
 
 
+def test_a_merps_that_pushes_in_is_refused(unpacked, tmp_path):
+    (tmp_path / "merps.py").write_text("")
+    code = f"""
+        import importlib.machinery, importlib.util, sys
+        class Pushy(importlib.machinery.PathFinder):
+            def find_spec(self, name, path=None, target=None):
+                own = [{str(tmp_path)!r}] if name == "merps" else path
+                return super().find_spec(name, own, target)
+        sys.meta_path.insert(0, Pushy())
+        spec = importlib.util.spec_from_file_location("model", sys.argv[1])
+        model = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(model)
+        model.predict(sys.argv[2], sys.argv[2])
+    """
+    command = [sys.executable, "-B", "-c", textwrap.dedent(code)]
+    ran = subprocess.run(
+        [*command, unpacked / "model.py", tmp_path], capture_output=True, text=True
+    )
+    assert f"merps was imported from {tmp_path}/merps.py, not from" in ran.stderr
+
+
+def test_signals_go_where_there_is_room(tmp_path, monkeypatch):
+    source, usual, target = (tmp_path / name for name in ("source", "usual", "target"))
+    for folder in (source, usual, target):
+        folder.mkdir()
+    (source / "recording.mat").write_bytes(bytes(1000))
+    free = {usual: 1001, target: 5000}
+    monkeypatch.setattr(tempfile, "tempdir", str(usual))
+    monkeypatch.setattr(
+        model.shutil, "disk_usage", lambda place: SimpleNamespace(free=free[place])
+    )
+    assert model._roomy(source, target) == usual
+    free[usual] = 1000
+    assert model._roomy(source, target) == target
+    free[target] = 999
+    assert model._roomy(source, target) == usual
+
+    def nowhere():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    assert model._roomy(source, target) == target
+
+
 # Others that pass for one
 
 
-def forge(path, model, **others):
+def forge(path, code):
     """Write a submission with another model.py in it."""
-    files = {"model.py": textwrap.dedent(model).encode(), "requirements.txt": b"numpy"}
-    files |= {name.replace("_", "."): data for name, data in others.items()}
+    files = {"model.py": textwrap.dedent(code).encode(), "requirements.txt": b"numpy"}
     manifest = {"model": "m", "terms": "t", "contains": [], "requirements": []}
     manifest |= {"warning": None}
     digests = {n: {"sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()}
@@ -359,8 +415,8 @@ def forge(path, model, **others):
     ],
 )
 def test_what_cannot_run_alone_is_refused(newcomers, tmp_path, body, message):
-    model = f"def predict(input_dir, output_dir):\n    {body}\n"
-    path = forge(tmp_path / "s.zip", model)
+    code = f"def predict(input_dir, output_dir):\n    {body}\n"
+    path = forge(tmp_path / "s.zip", code)
     with pytest.raises(DataError, match=rf"(?s)s\.zip: .*{message}"):
         check_bundle(path, newcomers)
 
@@ -655,8 +711,8 @@ def test_flipped_bytes_are_found_or_do_no_harm(tmp_path_factory, flips):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_every_kind_of_model_can_be_submitted(store, tmp_path, model):
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_of_model_can_be_submitted(store, tmp_path, name):
     config = load_config(
         None,
         [
@@ -666,8 +722,8 @@ def test_every_kind_of_model_can_be_submitted(store, tmp_path, model):
             "model.convolutional.net_options={n_filters_time: 2, n_filters_spat: 2}",
         ],
     )
-    fit_model(store, tmp_path / "run", model=model, config=config)
+    fit_model(store, tmp_path / "run", model=name, config=config)
     result = writer.write_bundle(tmp_path / "run", tmp_path / "s.zip")
     needs_torch = any(text.startswith("torch==") for text in result.requirements)
-    assert needs_torch == (model == "convolutional")
-    assert (result.model, result.samples) == (model, 68)
+    assert needs_torch == (name == "convolutional")
+    assert (result.model, result.samples) == (name, 68)

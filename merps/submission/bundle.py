@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,16 +78,14 @@ def write_bundle(
     run, out = Path(run), Path(out)
     _require_free(out, overwrite)
     content = pack(_files(run))
-    with writing(out, needed_bytes=len(content)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary(out, [content]) as ready:
+    with ExitStack() as stack:
+        with writing(out, needed_bytes=len(content)):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            ready = stack.enter_context(temporary(out, [content]))
             os.chmod(ready, 0o600)  # what derives from licensed data is the user's own
-            bundle = check_bundle(ready, data, name=out, jobs=jobs, progress=progress)
-            if overwrite:
-                os.replace(ready, out)
-            else:
-                _link(ready, out)
-        sync_folder(out.parent)
+        bundle = check_bundle(ready, data, name=out, jobs=jobs, progress=progress)
+        with writing(out, needed_bytes=0):
+            _publish(ready, out, overwrite)
     return bundle
 
 
@@ -101,20 +100,25 @@ def _require_free(out: Path, overwrite: bool) -> None:
         )
 
 
-def _link(ready: Path, out: Path) -> None:
+def _publish(ready: Path, out: Path, overwrite: bool) -> None:
     """Give the finished file its name, unless somebody was quicker."""
-    try:
-        link_once(ready, out)
-    except FileExistsError as error:
-        raise InputError(
-            f"{out} was written by somebody else in the meantime; choose another name"
-        ) from error
+    if overwrite:
+        os.replace(ready, out)
+    else:
+        try:
+            link_once(ready, out)
+        except FileExistsError as error:
+            raise InputError(
+                f"{out} was written by somebody else in the meantime; choose another "
+                "name"
+            ) from error
+    sync_folder(out.parent)
 
 
 def _files(run: Path) -> dict[str, bytes]:
     """Return the content of the zip file by name."""
-    card = read_fit_card(run)
-    load_model(run)  # whole, and of this version
+    read_fit_card(run)
+    _, card = load_model(run)  # what is sealed with the model is believed
     classes, contains = describe_saved(run)
     libraries = {*_LIBRARIES, *(n for c in classes for n in _LIBRARIES_OF.get(c, ()))}
     requirements = [f"{name}=={_release(name)}" for name in sorted(libraries)]
@@ -129,11 +133,11 @@ def _files(run: Path) -> dict[str, bytes]:
         "merps": __version__,
         "python": platform.python_version(),
         "requirements": requirements,
-        "model": card["model"],
+        "model": card["name"],
         "classes": classes,
         "contains": contains,
         "source": card["data"]["source"],
-        "terms": card["data"]["terms"],
+        "terms": card["terms"],
         "warning": card.get("warning"),
         "files": {
             name: {
