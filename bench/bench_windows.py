@@ -139,7 +139,7 @@ class Bench:
 
 def merps_gather(signals, rate_hz: float, n_threads: int):
     """Copy the windows of all trials into one array."""
-    from merps.windows import copy_span
+    from merps.spans import copy_span
 
     length, step = spans(rate_hz)
     counts = [n_windows(signal, rate_hz) for signal in signals]

@@ -12,12 +12,12 @@ from jaxtyping import Float, Float32, Int
 from merps.errors import InputError
 from merps.recording import Trial
 from merps.shapes import Rows, SampleTargets, Signal
+from merps.spans import COPIES
 from merps.store import Store
 from merps.windows import (
     Modality,
     WindowFormat,
     WindowGrid,
-    copy_span,
     index_windows,
 )
 
@@ -79,7 +79,8 @@ class WindowSet:
     skipped or filled before a net can learn from it, and `people`, `stimuli` and
     `seconds` tell what is there. Single missing samples stay NaN, and so do the targets
     of trials without labels. Windows that leave the signal are mirrored as
-    `merps.gather_windows` does.
+    `merps.gather_windows` does, or are NaN where they would begin before the signal of
+    a store whose phase is causal.
 
     Only the index is kept in memory. A person's file is opened, which verifies it, when
     its first window is asked for, and stays mapped until `close`: the operating system
@@ -214,10 +215,11 @@ class WindowSet:
             out = np.empty(shape, dtype=np.float32)
         elif out.shape != shape:
             raise InputError(f"out must have the shape {shape}, got {out.shape}")
+        copy = COPIES[self._store.phase]
         for place in np.argsort(rows, kind="stable"):  # from file to file, forward
             row = rows[place]
             signal = self._signal(self.people[row], self.stimuli[row])
-            copy_span(signal, int(self._index.starts[row]), out[place])
+            copy(signal, int(self._index.starts[row]), out[place])
         return out
 
     def batches(

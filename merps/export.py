@@ -17,6 +17,7 @@ from merps.engine import Progress, Silence, run_tasks
 from merps.errors import InputError
 from merps.options import Config
 from merps.shapes import Signal
+from merps.spans import COPIES
 from merps.store import Store, StoredPerson, remove_leftovers, require_space
 from merps.store.files import (
     read_sealed,
@@ -27,7 +28,7 @@ from merps.store.files import (
     writing,
 )
 from merps.store.images import Image
-from merps.windows import Modality, WindowGrid, WindowIndex, copy_span, index_windows
+from merps.windows import Modality, WindowGrid, WindowIndex, index_windows
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +175,7 @@ def export_windows(
         "file_format": file_format,
     }
     former = _former_files(out, card)
-    ending = _ENDING[file_format]
-    plans = {person: _plan(opened, person, grids, ending) for person in opened.people}
+    plans = {p: _plan(opened, p, grids, _ENDING[file_format]) for p in opened.people}
     files = [file for plan in plans.values() for file in plan]
     if not files:
         raise InputError(
@@ -290,7 +290,7 @@ def _write(
         for trial in stored.trials()
         if (recording := getattr(trial, file.modality)) is not None
     }
-    blocks = _Blocks(file.index, signals)
+    blocks = _Blocks(file.index, signals, card["preprocess"].get("phase", "zero"))
     is_npy = card["file_format"] == "npy"
     pieces = _npy_pieces(file, blocks) if is_npy else _hdf5_pieces(file, blocks, card)
     path = out / file.name
@@ -308,9 +308,10 @@ class _Blocks:
 
     index: WindowIndex
     signals: Mapping[str, Signal]
+    phase: str
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        index, shape = self.index, self.index.format.shape
+        index, shape, copy = self.index, self.index.format.shape, COPIES[self.phase]
         n_at_once = max(1, _CHUNK_BYTES // (4 * math.prod(shape)))
         # Whole pages: copies from memory just off the pages of a file are slow.
         buffer = mmap.mmap(-1, 4 * n_at_once * math.prod(shape))
@@ -318,8 +319,7 @@ class _Blocks:
         for first in range(0, len(index), n_at_once):
             block = windows[: len(index) - first]
             for row, window in enumerate(block, start=first):
-                signal = self.signals[index.stimuli[row]]
-                copy_span(signal, int(index.starts[row]), window)
+                copy(self.signals[index.stimuli[row]], int(index.starts[row]), window)
             yield block
 
 

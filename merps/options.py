@@ -16,11 +16,18 @@ from pydantic import (
     model_validator,
 )
 
+from merps.recording import Phase
+
 # YAML has lists only; everything else is taken strictly, as written.
 _List: TypeAlias = Field(strict=False)
 Band: TypeAlias = Annotated[tuple[NonNegativeFloat, PositiveFloat], _List]
 Reference: TypeAlias = Literal["none", "trial_rest", "person_rest", "person"]
 Protocol: TypeAlias = Literal["people", "videos", "both", "within"]
+
+# Those that take nothing of a person but what was recorded right before a trial.
+_CAUSAL_REFERENCES = ("none", "trial_rest")
+# Keeps a rounding error from costing a sample.
+_GRACE = 1e-6
 
 
 class Section(BaseModel):
@@ -149,6 +156,7 @@ class FnirsConfig(Section):
 class PreprocessConfig(Section):
     """What is done to the signals before they are stored."""
 
+    phase: Phase = "zero"
     eeg: EegConfig = EegConfig()
     fnirs: FnirsConfig = FnirsConfig()
     lead_in: LeadInConfig = LeadInConfig()
@@ -313,4 +321,28 @@ class Config(Section):
                     f"features.bands.{name} ends at {high_hz:g} Hz, above the Nyquist "
                     f"frequency of preprocess.eeg.to_hz, {nyquist_hz:g} Hz"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_phase(self) -> "Config":
+        if self.preprocess.phase == "zero":
+            return self
+        found = [
+            f"features.{name}={chosen} takes from later trials (none and trial_rest do "
+            "not)"
+            for name in ("reference", "fnirs_reference")
+            if (chosen := getattr(self.features, name)) not in _CAUSAL_REFERENCES
+        ]
+        for name, signal in (("windows", "eeg"), ("fnirs_windows", "fnirs")):
+            to_hz = getattr(self.preprocess, signal).to_hz
+            length = getattr(self, name).window_s * to_hz
+            if abs(length - round(length)) > _GRACE:
+                found.append(
+                    f"{name}.window_s is no whole number of samples at {to_hz:g} Hz"
+                )
+        if found:
+            raise ValueError(
+                f"preprocess.phase=causal looks back alone, but {'; '.join(found)}; "
+                "the preset causal changes what has to be"
+            )
         return self

@@ -12,6 +12,8 @@ from merps.shapes import Signal, Targets
 Quantity: TypeAlias = Literal[
     "voltage", "intensity", "optical density", "absorbance", "concentration"
 ]
+#: Whether what is done to signals looks both ways in time, or back alone.
+Phase: TypeAlias = Literal["zero", "causal"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from merps.errors import DataError, InputError
-from merps.recording import Quantity, Recording, Trial
-from merps.shapes import SampleTargets, Signal, Windows
+from merps.recording import Phase, Quantity, Recording, Trial
+from merps.shapes import SampleTargets, Windows
+from merps.spans import COPIES
 
 Modality: TypeAlias = Literal["eeg", "fnirs"]
 
@@ -140,7 +141,7 @@ def labeled_seconds(trial: Trial) -> int:
 
 
 def gather_windows(
-    recording: Recording, grid: WindowGrid, *, n_windows: int
+    recording: Recording, grid: WindowGrid, *, n_windows: int, phase: Phase = "zero"
 ) -> Windows:
     """Copy the windows of the first seconds of a recording.
 
@@ -156,6 +157,9 @@ def gather_windows(
         Where windows lie.
     n_windows : int
         Number of windows, from second 0 on.
+    phase : {"zero", "causal"}, optional
+        Causal windows are NaN where they would begin before the signal, since what is
+        mirrored there may come later.
 
     Returns
     -------
@@ -174,8 +178,9 @@ def gather_windows(
     length = grid.length(recording.rate_hz)
     starts = grid.starts(recording, n_windows)
     windows = np.empty((n_windows, *signal.shape[:-1], length), dtype=signal.dtype)
+    copy = COPIES[phase]
     for start, window in zip(starts, windows, strict=True):
-        copy_span(signal, int(start), window)
+        copy(signal, int(start), window)
     return windows
 
 
@@ -226,28 +231,6 @@ def window_views(recording: Recording, grid: WindowGrid, *, n_windows: int) -> W
         )
     spans = np.lib.stride_tricks.sliding_window_view(recording.signal, length, axis=-1)
     return np.moveaxis(spans[..., first : last + 1 : step, :], -2, 0)
-
-
-def copy_span(
-    signal: Signal, start: int, out: Float[np.ndarray, "*kind channel length"]
-) -> None:
-    """Copy one window of a signal, mirrored where it leaves the signal.
-
-    Parameters
-    ----------
-    signal : ndarray, shape (channel, time) or (kind, channel, time)
-        In any memory order, with at least one sample.
-    start : int
-        Sample at which the window begins; may lie outside the signal.
-    out : ndarray, shape (channel, length) or (kind, channel, length)
-        Where the window is written, converted to the dtype of this array.
-    """
-    n_times, length = signal.shape[-1], out.shape[-1]
-    if 0 <= start <= n_times - length:
-        out[...] = signal[..., start : start + length]
-    else:
-        place = np.arange(start, start + length) % (2 * n_times)
-        out[...] = signal[..., np.minimum(place, 2 * n_times - 1 - place)]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,14 @@ def fill_gaps(x_t):
     return np.array(out)
 
 
+def hold_gaps(x_t):
+    out, last = [], next((value for value in x_t if value == value), 0.0)
+    for value in x_t:
+        last = value if value == value else last
+        out.append(last)
+    return np.array(out)
+
+
 def missing_share(x_t):
     return sum(1 for value in x_t if value != value) / len(x_t)
 
@@ -65,6 +73,15 @@ def resample(x_t, taps, up, down):
     return np.array(out)
 
 
+def resample_behind(x_t, taps, up, down):
+    """Insert zeros, convolve with the taps up to each sample kept."""
+    n_pad = len(taps) // up + 1
+    fine = np.zeros((n_pad + len(x_t)) * up)
+    fine[::up] = np.concatenate([[x_t[0]] * n_pad, x_t])
+    ends = range(n_pad * up, len(fine), down)
+    return np.array([sum(taps * fine[e - len(taps) + 1 : e + 1]) for e in ends])
+
+
 def gather_windows(signal, starts, length):
     pad = length + signal.shape[-1] + int(max(abs(s) for s in starts))
     spread = [(0, 0)] * (signal.ndim - 1) + [(pad, pad)]
@@ -100,6 +117,18 @@ def smooth_in_time(values, trials, seconds, width_s):
     out = np.full(values.shape, np.nan)
     for row in range(len(values)):
         near = (trials == trials[row]) & (2 * abs(seconds - seconds[row]) <= width_s)
+        for column in range(values.shape[1]):
+            known = [v for v in values[near, column] if v == v]
+            if known:
+                out[row, column] = sum(known) / len(known)
+    return out
+
+
+def smooth_past(values, trials, seconds, width_s):
+    out = np.full(values.shape, np.nan)
+    for row in range(len(values)):
+        age = seconds[row] - seconds
+        near = (trials == trials[row]) & (age >= 0) & (age < max(width_s, 1))
         for column in range(values.shape[1]):
             known = [v for v in values[near, column] if v == v]
             if known:

@@ -71,7 +71,7 @@ def test_options_are_the_defaults_of_the_estimator(section, estimator):
     options = getattr(Config().model, section).model_dump()
     defaults = estimator().get_params(deep=False)
     assert options.items() <= defaults.items()
-    assert set(defaults) - set(options) <= {"seed", "regressor", "jobs"}
+    assert set(defaults) - set(options) <= {"seed", "regressor", "jobs", "phase"}
 
 
 def test_lags_are_searched_where_there_are_several():

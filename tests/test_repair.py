@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.kernels.motion import weigh_steps
-from merps.preprocessing.repair import fill_gaps, joins, tddr
+from merps.preprocessing.repair import fill_gaps, follows, hold_gaps, joins, tddr
 
 pytestmark = pytest.mark.loops
 
@@ -26,6 +26,11 @@ def test_fill_gaps_equals_naive(n_times, p_missing, seed):
     for view in (np.asfortranarray(x_kct), x_kct[:, ::2], x_kct[..., ::-1]):
         filled = fill_gaps(view)
         np.testing.assert_array_equal(filled, fill_gaps(view.copy()))
+    expected = np.apply_along_axis(naive.hold_gaps, -1, x_kct)
+    np.testing.assert_array_equal(hold_gaps(x_kct), expected)
+    turned = hold_gaps(np.asfortranarray(x_kct))
+    np.testing.assert_array_equal(turned, expected)
+    assert turned.flags.f_contiguous or not np.isnan(x_kct).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -52,6 +57,23 @@ def test_a_signal_joins_its_own_continuation(walk_ct):
     assert joins(before, after, rate_hz=200, max_jump=3)
     assert not joins(before, after + 20, rate_hz=200, max_jump=3)
     assert not joins(before, walk_ct[:, 1500:], rate_hz=200, max_jump=3)
+
+
+def test_what_follows_is_told_by_its_first_sample(walk_ct):
+    before, after = walk_ct[:, :1000], walk_ct[:, 1000:]
+    options = {"rate_hz": 200, "max_jump": 3}
+    assert follows(before, after, **options)
+    assert follows(before, after[:, :1], **options)
+    wild = after.copy()
+    wild[:, 1:] = np.inf
+    assert follows(before, wild, **options)
+    assert not follows(before, after + 20, **options)
+    assert not follows(before[:, -9:], walk_ct[:, 1500:], **options)
+    assert not follows(before[:, -8:], after, **options)
+    assert not follows(before, after[:, :0], **options)
+    assert not follows(np.full_like(before, np.nan), after, **options)
+    with pytest.raises(InputError, match="must be positive"):
+        follows(before, after, rate_hz=200, max_jump=0)
 
 
 def test_joins_is_free_of_units_and_offsets(walk_ct):

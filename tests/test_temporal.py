@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.features.temporal import smooth_in_time
+from merps.features.temporal import smooth_in_time, smooth_past
 
 
 @given(
@@ -22,6 +22,9 @@ def test_smoothing_equals_naive(n_samples, width_s, p_missing, seed):
     seconds = rng.integers(0, 30, size=n_samples)
     actual = smooth_in_time(values, trials, seconds, width_s=width_s)
     expected = naive.smooth_in_time(values, trials, seconds, width_s)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    actual = smooth_past(values, trials, seconds, width_s=width_s)
+    expected = naive.smooth_past(values, trials, seconds, width_s)
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 

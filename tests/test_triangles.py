@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfilt
 
 import merps
 from merps.errors import InputError
-from merps.features.covariance import filter_bank_covariances
+from merps.features.covariance import covariances, filter_bank_covariances
 from merps.features.triangles import (
     StoredMatrices,
     pick_triangles,
@@ -85,6 +86,39 @@ def test_a_gap_costs_the_windows_that_touch_it(signal):
     signal[1, 300:] = np.nan
     late = trial_covariances(signal, np.array([310]), **OPTIONS)
     assert np.isnan(unpack_triangles(late[:, 0], 5)[:, 1]).all()
+
+
+def test_causal_matrices_are_of_forward_filters(signal):
+    x = signal.astype(np.float64) + 100
+    starts = STARTS[1:]
+    rows = trial_covariances(x, starts, phase="causal", **OPTIONS)
+    for band, (low_hz, high_hz) in enumerate(OPTIONS["bands"].values()):
+        sos = butter(4, (low_hz, high_hz), "bandpass", fs=RATE, output="sos")
+        y = sosfilt(sos, x - x[:, :1])
+        y = np.pad(y, ((0, 0), (0, 150)), mode="symmetric")
+        windows = np.stack([y[:, s : s + 150] for s in starts])
+        expected = covariances(windows, estimator="oas")
+        actual = unpack_triangles(rows[:, band], 5)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_causal_matrices_know_nothing_later(signal, rng, jobs):
+    options = {"phase": "causal", "jobs": jobs, **OPTIONS}
+    signal[1, :70] = np.nan
+    signal[2, 200:220] = np.nan
+    starts = np.arange(-200, 450, 50)
+    whole = trial_covariances(signal, starts, **options)
+    assert np.isnan(whole[starts < 0]).all()
+    assert np.isfinite(whole[starts >= 0]).any(axis=(1, 2)).all()
+    for stop in (150, 210, 400):
+        other = signal.copy()
+        other[:, stop:] = 1e3 * rng.normal(size=other[:, stop:].shape)
+        other[0, stop + 20 :] = np.nan
+        known = starts + 150 <= stop
+        changed = trial_covariances(other, starts, **options)
+        np.testing.assert_array_equal(changed[known], whole[known])
+        assert not np.array_equal(changed, whole, equal_nan=True)
 
 
 def test_matrices_are_stored_and_handed_out(rng):

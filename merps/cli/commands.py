@@ -275,6 +275,7 @@ def predict(
     jobs: Jobs = 2,
 ) -> int:
     """Predict every second of a folder, with or without labels."""
+    from merps.cli.tables import WHEN
     from merps.pipeline import predict_dataset
 
     with session.progress("predict") as steps:
@@ -287,6 +288,7 @@ def predict(
             progress=steps,
         )
     session.say(f"{len(predicted.ids)} predictions in {out}")
+    session.say(WHEN[predicted.phase])
     if predicted.without_signals:
         session.warn(
             f"{predicted.without_signals} of them without any signal, by what the "

@@ -17,6 +17,13 @@ _HELD_OUT = {
     "both": "new people and new videos",
     "within": "one person at a time, new videos",
 }
+#: What an estimate knows of, by phase.
+WHEN = {
+    "zero": "Filters and smoothing see the future of each second: these are offline "
+    "estimates.",
+    "causal": "Causal: second t is predicted from what was recorded before t + 1 "
+    "(+ lookahead_s).",
+}
 _NAME_WIDTH = len("convolutional")
 _SIGNAL_FREE = ("constant", "video", "video_time")
 
@@ -90,8 +97,7 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
     people = len(set(evaluation.samples.people))
     session.say(
         f"\n{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
-        "intervals by bootstrap over people.\nFilters and smoothing see the future of "
-        "each second: these are offline estimates."
+        f"intervals by bootstrap over people.\n{WHEN[evaluation.phase]}"
     )
     for step in evaluation.transductive:
         session.say(f"Transductive (unlabeled data of the test person): {step}.")

@@ -7,7 +7,12 @@ from jaxtyping import Float, Float64
 
 from merps.errors import InputError
 from merps.features.tiles import map_tiles
-from merps.preprocessing.chain import ZeroPhaseFilter, filter_both_ways
+from merps.preprocessing.chain import (
+    ZeroPhaseFilter,
+    filter_both_ways,
+    filter_forward,
+)
+from merps.recording import Phase
 
 #: Samples of all channels that are turned at once, and by one thread in a row.
 _BLOCK_TIMES, _TILE_TIMES = 256, 8192
@@ -17,7 +22,7 @@ _FINE = 3e-4
 
 
 def turn_signal(
-    signal: Float[np.ndarray, "channel time"], *, jobs: int
+    signal: Float[np.ndarray, "channel time"], *, phase: Phase = "zero", jobs: int
 ) -> Float[np.ndarray, "time channel"]:
     """Copy a signal into time-major memory, each channel about its mean.
 
@@ -27,6 +32,8 @@ def turn_signal(
     ----------
     signal : ndarray of float32 or float64, shape (channel, time)
         Any unit; without NaN.
+    phase : {"zero", "causal"}, optional
+        A causal copy is about the first sample, since means know of later ones.
     jobs : int
         Number of threads; the result does not depend on it.
 
@@ -50,6 +57,8 @@ def turn_signal(
             "whole row; mark them as NaN and call merps.preprocessing.repair.fill_gaps "
             "first"
         )
+    if phase == "causal":
+        offset_c = signal[:, 0]
     out_tc = np.empty((n_times, n_channels), dtype=signal.dtype)
 
     def turn(tile: slice) -> None:
@@ -66,6 +75,7 @@ def filter_bands(
     bands: Sequence[ZeroPhaseFilter],
     *,
     rate_hz: float,
+    phase: Phase = "zero",
     jobs: int,
 ) -> Iterator[Float[np.ndarray, "time channel"]]:
     """Filter a signal in time-major memory forward and backward, band by band.
@@ -81,6 +91,8 @@ def filter_bands(
         As `design_band_pass` returns them.
     rate_hz : float
         Sampling rate in hertz.
+    phase : {"zero", "causal"}, optional
+        Causal filters run forward alone.
     jobs : int
         Number of threads; the result does not depend on it.
 
@@ -90,24 +102,31 @@ def filter_bands(
         Unit and dtype of `signal_tc`; good until the next one is asked for.
     """
     # Used again by later bands: fresh memory costs as much as a pass of the filter.
-    n_pad = max((round(band.pad_s * rate_hz) for band in bands), default=0)
-    shape = (min(jobs, len(bands)), len(signal_tc) + 2 * n_pad, signal_tc.shape[1])
+    longest = len(signal_tc) - 1
+    pads = [
+        0 if phase == "causal" else min(round(band.pad_s * rate_hz), longest)
+        for band in bands
+    ]
+    n_times = len(signal_tc) + 2 * max(pads, default=0)
+    shape = (min(jobs, len(bands)), n_times, signal_tc.shape[1])
     memory_btc = np.empty(shape, dtype=signal_tc.dtype)
     for first in range(0, len(bands), jobs):
-        together = bands[first : first + jobs]
-        yield from _filter_together(signal_tc, together, rate_hz, jobs, memory_btc)
+        part = slice(first, first + jobs)
+        yield from _filter_together(
+            signal_tc, bands[part], pads[part], phase, jobs, memory_btc
+        )
 
 
 def _filter_together(
     signal_tc: Float[np.ndarray, "time channel"],
     bands: Sequence[ZeroPhaseFilter],
-    rate_hz: float,
+    pads: Sequence[int],
+    phase: Phase,
     jobs: int,
     memory_btc: Float[np.ndarray, "_ _ channel"],
 ) -> list[Float[np.ndarray, "time channel"]]:
     """Filter some bands; threads beyond their number share the channels."""
     n_times, n_channels = signal_tc.shape
-    pads = [min(round(band.pad_s * rate_hz), n_times - 1) for band in bands]
     padded = [
         memory_tc[: n_times + 2 * n_pad]
         if _is_fine(band.sections)
@@ -121,8 +140,11 @@ def _filter_together(
         b, part = divmod(task.start, parts)
         own = slice(part * n_channels // parts, (part + 1) * n_channels // parts)
         inner[b][:, own] = signal_tc[:, own]
-        sections = bands[b].sections
-        filter_both_ways(sections, padded[b], pads[b], part=part, parts=parts)
+        sections, shared = bands[b].sections, {"part": part, "parts": parts}
+        if phase == "causal":
+            filter_forward(sections, padded[b], **shared)
+        else:
+            filter_both_ways(sections, padded[b], pads[b], **shared)
 
     map_tiles(filter_part, len(bands) * parts, tile_rows=1, jobs=jobs)
     return [x_tc.astype(signal_tc.dtype, copy=False) for x_tc in inner]

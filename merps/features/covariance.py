@@ -10,6 +10,7 @@ from merps.features.bands import filter_bands, turn_signal
 from merps.features.moments import Order, WindowMoments, sum_stack, sum_windows
 from merps.features.tiles import Scratch, map_tiles
 from merps.preprocessing.filters import design_band_pass
+from merps.recording import Phase
 from merps.shapes import native
 
 #: Sample covariance, or its shrinkage towards a multiple of the identity.
@@ -125,6 +126,7 @@ def filter_bank_covariances(
     order: int,
     pad_s: float,
     estimator: str,
+    phase: Phase = "zero",
     jobs: int = 1,
 ) -> Float[np.ndarray, "window band channel channel"]:
     """Estimate the covariance matrix of windows in each frequency band.
@@ -152,6 +154,8 @@ def filter_bank_covariances(
         Length of the reflection on both ends in seconds, as for `band_pass`.
     estimator : {"scm", "oas", "ledoit_wolf"}
         Sample covariance matrix, `shrink_oas` or `shrink_ledoit_wolf` of it.
+    phase : {"zero", "causal"}, optional
+        Causal filters run forward alone.
     jobs : int, optional
         Number of threads; the result does not depend on it.
 
@@ -176,8 +180,9 @@ def filter_bank_covariances(
         design_band_pass(low_hz=low_hz, high_hz=high_hz, **options)
         for low_hz, high_hz in bands.values()
     ]
-    signal_tc = turn_signal(signal, jobs=jobs)
-    filtered = filter_bands(signal_tc, filters, rate_hz=rate_hz, jobs=jobs)
+    signal_tc = turn_signal(signal, phase=phase, jobs=jobs)
+    shared = {"rate_hz": rate_hz, "phase": phase, "jobs": jobs}
+    filtered = filter_bands(signal_tc, filters, **shared)
     for x_tc, out_wcc in zip(filtered, out, strict=True):
         _fill_windows(x_tc.T, starts, length_samples, estimator, jobs, out_wcc)
     return out.swapaxes(0, 1)

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from merps.errors import InputError
 from merps.features.covariance import filter_bank_covariances
-from merps.preprocessing.repair import fill_gaps
+from merps.preprocessing.repair import fill_gaps, hold_gaps
+from merps.recording import Phase
 from merps.shapes import Rows
 
 
@@ -117,6 +118,7 @@ def trial_covariances(
     order: int,
     pad_s: float,
     estimator: str,
+    phase: Phase = "zero",
     jobs: int = 1,
 ) -> Float32[np.ndarray, "window band triangle"]:
     """Estimate covariance matrices of the windows of one trial, as they are stored.
@@ -143,6 +145,9 @@ def trial_covariances(
         Length of the reflection on both ends in seconds, as for `band_pass`.
     estimator : {"scm", "oas", "ledoit_wolf"}
         As for `covariances`.
+    phase : {"zero", "causal"}, optional
+        Causal matrices depend on no sample behind their window: filters run forward
+        alone, and what would begin before the signal is missing instead of mirrored.
     jobs : int, optional
         Number of threads; the result does not depend on it.
 
@@ -165,8 +170,9 @@ def trial_covariances(
     if len(present) == 0 or len(starts) == 0:
         return out
     whole = len(present) == n_channels and not gaps_ct.any()
+    fill = hold_gaps if phase == "causal" else fill_gaps
     matrices_wbcc = filter_bank_covariances(
-        signal if whole else fill_gaps(signal[present]),
+        signal if whole else fill(signal[present]),
         starts,
         length_samples=length_samples,
         rate_hz=rate_hz,
@@ -174,6 +180,7 @@ def trial_covariances(
         order=order,
         pad_s=pad_s,
         estimator=estimator,
+        phase=phase,
         jobs=jobs,
     )
     rows, columns = np.triu_indices(len(present))
@@ -194,6 +201,8 @@ def trial_covariances(
                 (missing_wc[:, rows] | missing_wc[:, columns])[:, None], out.shape
             )
         ] = np.nan
+    if phase == "causal":
+        out[starts < 0] = np.nan
     return out
 
 

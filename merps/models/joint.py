@@ -10,7 +10,8 @@ from merps.preprocessing.filters import band_pass
 from merps.preprocessing.repair import fill_gaps
 from merps.recording import Recording, Trial
 from merps.shapes import Rows, Signal
-from merps.windows import WindowFormat, WindowGrid, copy_span
+from merps.spans import copy_span
+from merps.windows import WindowFormat, WindowGrid
 
 #: How channels of a joint series are named: ``eeg/alpha/Fz`` and ``fnirs/HbO/S1_D1``.
 PREFIXES = ("eeg/", "fnirs/")

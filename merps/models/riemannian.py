@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
 from merps.features.directions import leading_of_bands, rank_tolerance
-from merps.features.temporal import smooth_in_time
+from merps.features.temporal import smooth_in_time, smooth_past
 from merps.models.recentered import (
     Groups,
     TangentMap,
@@ -99,6 +99,8 @@ class RiemannianRegressor(BaseEstimator):
         By how many samples the copies of ``eeg_delays`` are delayed.
     width_s : float
         Width of the average over neighboring seconds; 1 and less leave it out.
+    phase : {"zero", "causal"}
+        Whether that average looks both ways, or back alone.
     regressor : RidgeRegressor, optional
         What learns; None stands for ``RidgeRegressor()``.
     jobs : int
@@ -148,6 +150,7 @@ class RiemannianRegressor(BaseEstimator):
         shrinkage=0.05,
         delays=(2, 4),
         width_s=15.0,
+        phase="zero",
         regressor=None,
         jobs=1,
     ):
@@ -159,6 +162,7 @@ class RiemannianRegressor(BaseEstimator):
         self.shrinkage = shrinkage
         self.delays = delays
         self.width_s = width_s
+        self.phase = phase
         self.regressor = regressor
         self.jobs = jobs
 
@@ -323,8 +327,9 @@ class RiemannianRegressor(BaseEstimator):
         vectors = columns[0] if len(columns) == 1 else np.hstack(columns)
         if 0 <= self.width_s <= 1:
             return vectors
+        smooth = smooth_past if self.phase == "causal" else smooth_in_time
         trials, seconds = samples.trials, samples.seconds
-        return smooth_in_time(vectors, trials, seconds, width_s=self.width_s)
+        return smooth(vectors, trials, seconds, width_s=self.width_s)
 
     def _vectors(
         self, name: str, samples: Samples, block: Block

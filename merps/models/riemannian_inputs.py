@@ -1,7 +1,7 @@
 """What a Riemannian model takes from samples, and how it is told from other data."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from merps.errors import InputError
 from merps.models.inputs import window_facts
 from merps.models.joint import PREFIXES
 from merps.models.tangent import require_options
+from merps.recording import Phase
 from merps.samples import Block
 
 #: Name of the block of each input.
@@ -44,6 +45,10 @@ def check_options(given: Mapping[str, Any]) -> None:
         )
     if reference not in REFERENCES:
         raise InputError(f"reference={reference!r} is none of {', '.join(REFERENCES)}")
+    if given["phase"] not in get_args(Phase):
+        raise InputError(
+            f"phase={given['phase']!r} is none of {', '.join(get_args(Phase))}"
+        )
     require_options(**{key: given[key] for key in ("metric", "method", "shrinkage")})
     if "eeg_delays" in inputs and not all(delay >= 1 for delay in given["delays"]):
         raise InputError(f"delays={given['delays']!r} must be positive")

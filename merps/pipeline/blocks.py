@@ -262,6 +262,7 @@ def _person_matrices(
     grid = label_grid(config.windows)
     options = {"bands": _bands(config), "estimator": "scm"}
     options |= config.features.filter_bank.model_dump()
+    options["phase"] = config.preprocess.phase
     rows, values, rests, montages = [], [], [], set()
     for trial, own in wanted.trials(store, person):
         if trial.eeg is None:

@@ -14,6 +14,7 @@ from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.models.rows import labeled
 from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
+from merps.pipeline.causality import filter_delays_s
 from merps.pipeline.features import extract_samples
 from merps.pipeline.models import QUICK_MODELS, make_model, open_store, resolve_model
 from merps.pipeline.runs import (
@@ -27,6 +28,7 @@ from merps.pipeline.runs import (
     write_run,
 )
 from merps.predictions import write_predictions
+from merps.recording import Phase
 from merps.samples import Samples
 from merps.scores import finalize
 from merps.splits import MER_PS_EMOTIONS, PROTOCOLS, folds
@@ -66,6 +68,8 @@ class Evaluation:
         95 % intervals of `scores`, by bootstrap over people.
     transductive : tuple of str
         What a step took from a test person's unlabeled recordings.
+    phase : {"zero", "causal"}
+        Whether filters and averages look both ways in time, or back alone.
     """
 
     samples: Samples = field(repr=False)
@@ -74,6 +78,7 @@ class Evaluation:
     trial_scores: dict[str, dict[str, dict[str, float]]] = field(repr=False)
     intervals: dict[str, dict[str, dict[str, Interval]]] = field(repr=False)
     transductive: tuple[str, ...] = ()
+    phase: Phase = "zero"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps evaluate --json`` prints."""
@@ -137,7 +142,9 @@ def evaluate_model(
         name: resolve_model(name, asked.model) for name in models if name not in RUNGS
     }
     makers = {
-        name: partial(make_model, kind, section, seed=seed)
+        name: partial(
+            make_model, kind, section, seed=seed, phase=config.preprocess.phase
+        )
         for name, (kind, section) in chosen.items()
     }
     # An unknown name is told before the work starts.
@@ -178,6 +185,7 @@ def evaluate_model(
         trial_scores={r.protocol: r.trial_scores(samples) for r in results},
         intervals={r.protocol: _intervals(r, samples, config) for r in results},
         transductive=transductive_steps(config, compared),
+        phase=config.preprocess.phase,
     )
     if run is not None:
         options = {
@@ -279,6 +287,7 @@ def _write_evaluation(
         facts={
             "models": list(evaluation.results[0].predictions),
             "transductive": list(evaluation.transductive),
+            "filter_delays_s": filter_delays_s(config),
             **({"presets": presets} if presets else {}),
             **({"warning": EVAL_ONLY} if store.role == "eval-only" else {}),
             "folds": {

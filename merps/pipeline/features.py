@@ -12,7 +12,7 @@ from merps.errors import DataError, InputError
 from merps.features.hemodynamics import SUMMARIES, summarize_hemodynamics
 from merps.features.reference import standardize_within_person, subtract_rest
 from merps.features.spectral import differential_entropy, log_band_power
-from merps.features.temporal import smooth_in_time
+from merps.features.temporal import smooth_in_time, smooth_past
 from merps.options import Config, FeatureConfig, WindowConfig
 from merps.predictions import name_some
 from merps.recording import Recording, Trial
@@ -127,6 +127,7 @@ def _person_samples(
     store: Store, person: str, config: Config, asked: Mapping[str, int]
 ) -> Samples:
     """Return one person's samples."""
+    phase = config.preprocess.phase
     stimuli, seconds, targets = [], [], []
     eeg: list[_Block | None] = []
     fnirs: list[_Block | None] = []
@@ -157,10 +158,12 @@ def _person_samples(
             )
         if montages:
             names += (own := montages.pop())
-            columns.append(_refer(person, blocks, own, lengths, reference))
+            refer = _refer_to_past if phase == "causal" else _refer
+            columns.append(refer(person, blocks, own, lengths, reference))
     trials = np.repeat(np.arange(len(lengths)), lengths)
     values = np.hstack(columns)
-    values = smooth_in_time(values, trials, second, width_s=config.features.width_s)
+    smooth = smooth_past if phase == "causal" else smooth_in_time
+    values = smooth(values, trials, second, width_s=config.features.width_s)
     return Samples(
         people=np.full(len(second), person),
         stimuli=np.array(stimuli, dtype=str),
@@ -174,12 +177,13 @@ def _person_samples(
 def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
     """Return the spectral features of one trial."""
     bands, measure = config.features.bands, _SPECTRAL[config.features.spectrum]
+    phase = config.preprocess.phase
     if trial.eeg is None or not bands:
         return None
     names = tuple(f"eeg/{band}/{c}" for c in trial.eeg.channels for band in bands)
 
     def flat(recording: Recording, grid: WindowGrid, n: int) -> Features:
-        windows = gather_windows(recording, grid, n_windows=n)
+        windows = gather_windows(recording, grid, n_windows=n, phase=phase)
         values = measure(windows, rate_hz=recording.rate_hz, bands=bands)
         return values.reshape(n, len(names))
 
@@ -193,6 +197,7 @@ def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
 def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
     """Return the hemodynamic features of one trial."""
     kinds, summaries = config.features.kinds, config.features.summaries
+    phase = config.preprocess.phase
     if trial.fnirs is None or not (kinds and summaries):
         return None
     rows = _rows_of_kinds(trial.fnirs, config.features)
@@ -205,7 +210,7 @@ def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
     )
 
     def flat(recording: Recording, grid: WindowGrid, n: int) -> Features:
-        windows = gather_windows(recording, grid, n_windows=n)[:, rows]
+        windows = gather_windows(recording, grid, n_windows=n, phase=phase)[:, rows]
         values = summarize_hemodynamics(windows, rate_hz=recording.rate_hz)
         return values[..., picked].reshape(n, len(names))
 
@@ -295,12 +300,7 @@ def _refer(
     reference: str,
 ) -> Features:
     """Stack the trials of one person and refer them as configured."""
-    n_features = len(names)
-    values = [
-        np.full((n, n_features), np.nan, np.float32) if block is None else block.values
-        for block, n in zip(blocks, lengths, strict=True)
-    ]
-    rests = [np.empty((0, n_features)) if b is None else b.rest for b in blocks]
+    values, rests = _values_and_rests(blocks, len(names), lengths)
     stacked, everywhere = np.concatenate(values), np.concatenate(rests)
     if reference == "none":
         return stacked
@@ -320,6 +320,47 @@ def _refer(
         for own, rest in zip(values, rests, strict=True)
     ]
     return np.concatenate(referred)
+
+
+def _refer_to_past(
+    person: str,
+    blocks: Sequence[_Block | None],
+    names: tuple[str, ...],
+    lengths: Sequence[int],
+    reference: str,
+) -> Features:
+    """Stack trials; with a reference, those that no rest comes before are missing."""
+    values, rests = _values_and_rests(blocks, len(names), lengths)
+    if reference == "none":
+        return np.concatenate(values)
+    without = sum(
+        block is not None and not len(rest)
+        for block, rest in zip(blocks, rests, strict=True)
+    )
+    if without:
+        logger.warning(
+            "%s: %d trials have no rest as long as a window before them, and so no %s "
+            "features; another reference would look ahead",
+            *(person, without, names[0].split("/")[0]),
+        )
+    return np.concatenate(
+        [
+            subtract_rest(own, rest) if len(rest) else np.full_like(own, np.nan)
+            for own, rest in zip(values, rests, strict=True)
+        ]
+    )
+
+
+def _values_and_rests(
+    blocks: Sequence[_Block | None], n_features: int, lengths: Sequence[int]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the features of each trial and of its rest, where there are any."""
+    values = [
+        np.full((n, n_features), np.nan, np.float32) if block is None else block.values
+        for block, n in zip(blocks, lengths, strict=True)
+    ]
+    rests = [np.empty((0, n_features)) if b is None else b.rest for b in blocks]
+    return values, rests
 
 
 def _stack(tables: Sequence[Samples]) -> Samples:

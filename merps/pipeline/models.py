@@ -22,6 +22,7 @@ from merps.models.rows import labeled
 from merps.models.signals import SignalModel
 from merps.options import Config, LagConfig, ModelConfig, PreprocessConfig
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
+from merps.pipeline.causality import filter_delays_s, require_phase
 from merps.pipeline.features import extract_samples
 from merps.pipeline.runs import (
     CHECKPOINTS,
@@ -35,6 +36,7 @@ from merps.pipeline.runs import (
     write_run,
 )
 from merps.predictions import name_some
+from merps.recording import Phase
 from merps.store import Store
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,13 @@ _LAGGED_NAMES = " and ".join(_LAGGED)
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
 
 
-def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -> Any:
+def make_model(
+    name: str,
+    config: ModelConfig | None = None,
+    *,
+    seed: int = 0,
+    phase: Phase = "zero",
+) -> Any:
     """Make an unfitted model.
 
     Parameters
@@ -62,6 +70,8 @@ def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -
         Options, which win over those of a preset; the defaults if absent.
     seed : int, optional
         Of initial weights and batches, for models that draw.
+    phase : {"zero", "causal"}, optional
+        Of the signals; models of causal ones look back alone.
 
     Returns
     -------
@@ -71,12 +81,19 @@ def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -
     Raises
     ------
     InputError
-        If there is no such model.
+        If there is no such model, or it looks ahead and must not.
     """
     config = config or ModelConfig()
     if name in RUNGS:
         return RUNGS[name]()
     name, config = resolve_model(name, config)
+    model = _signal_model(name, config, seed, phase)
+    require_phase(model, phase)
+    return model
+
+
+def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> Any:
+    """Make an unfitted model that learns from signals."""
     if config.lags != LagConfig() and name not in _LAGGED:
         logger.warning("%s does not search model.lags; only %s", name, _LAGGED_NAMES)
     shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
@@ -89,7 +106,7 @@ def make_model(name: str, config: ModelConfig | None = None, *, seed: int = 0) -
         model = SignalModel(regressor)
     else:
         options = config.riemannian.model_dump()
-        model = RiemannianRegressor(regressor=regressor, **options)
+        model = RiemannianRegressor(regressor=regressor, phase=phase, **options)
     if config.lags == LagConfig():
         return model
     return LagSearch(
@@ -189,7 +206,8 @@ def fit_model(
             "fit on the training release, or pass --allow-eval-only, which the run "
             "card and every report on this model will say"
         )
-    estimator = make_model(kind, section, seed=config.evaluate.seed)
+    phase = config.preprocess.phase
+    estimator = make_model(kind, section, seed=config.evaluate.seed, phase=phase)
     pretrained = _digest_of(section.convolutional.pretrained)
     prepare_run(Path(run), "fit")
     people = tuple(name for name in opened.people if name not in set(hold_out))
@@ -229,6 +247,7 @@ def fit_model(
             **({"pretrained_sha256": pretrained} if pretrained else {}),
             "held_out": sorted(set(hold_out)),
             "learned": fitted.facts,
+            "filter_delays_s": filter_delays_s(config),
             **warning,
         },
     )

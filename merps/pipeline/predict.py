@@ -24,6 +24,7 @@ from merps.pipeline.features import align_features, extract_samples
 from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
 from merps.pipeline.runs import read_fit_card, restore_config
 from merps.predictions import name_some, write_predictions
+from merps.recording import Phase
 from merps.samples import Samples, parse_sample_id, samples_of_ids
 from merps.scores import finalize
 from merps.store import Store
@@ -46,12 +47,15 @@ class Predicted:
         Number of samples answered without any signal.
     preprocessed : Preprocessed
         Who was preprocessed, and who failed.
+    phase : {"zero", "causal"}
+        Whether filters and averages look both ways in time, or back alone.
     """
 
     ids: tuple[str, ...] = field(repr=False)
     values: Int[np.ndarray, "sample 2"] = field(repr=False)
     without_signals: int
     preprocessed: Preprocessed
+    phase: Phase = "zero"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps predict --json`` prints."""
@@ -159,6 +163,7 @@ def predict_dataset(
         values=values,
         without_signals=int(np.sum(~there)),
         preprocessed=preprocessed,
+        phase=config.preprocess.phase,
     )
 
 

@@ -11,11 +11,15 @@ from merps.datasets.person import OpenPerson
 from merps.datasets.survey import TrialFailure, TrialPlan
 from merps.errors import InputError
 from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
-from merps.preprocessing.chain import filter_pieces
+from merps.preprocessing.chain import (
+    ZeroPhaseFilter,
+    filter_pieces,
+    filter_pieces_forward,
+)
 from merps.preprocessing.filters import design_band_pass, design_notch
 from merps.preprocessing.quality import measure_quality
-from merps.preprocessing.repair import fill_gaps, joins
-from merps.recording import Baseline, Quality, Recording, Trial
+from merps.preprocessing.repair import fill_gaps, follows, hold_gaps, joins
+from merps.recording import Baseline, Phase, Quality, Recording, Trial
 
 #: Up to where resampling must keep a signal for the filter that follows, in parts of
 #: that filter's upper edge: beyond, what is left of aliases is filtered away.
@@ -82,7 +86,8 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
 
     Where the rest before the stimulus runs into it without a jump, both are filtered
     in one piece and the signal starts with the rest; otherwise each is filtered by
-    itself, and the rest is kept apart.
+    itself, and the rest is kept apart. What is causal is decided and done without a
+    look at later samples, but for quality tables, which describe the whole signal.
 
     Parameters
     ----------
@@ -102,7 +107,12 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
     InputError
         If an option does not fit the recordings.
     """
-    clean = partial(_clean, lead_in=config.lead_in, precision=config.precision)
+    clean = partial(
+        _clean,
+        lead_in=config.lead_in,
+        precision=config.precision,
+        phase=config.phase,
+    )
     eeg = fnirs = eeg_rest = fnirs_rest = None
     notes, quality = list(trial.notes), {}
     if trial.eeg is not None:
@@ -131,10 +141,12 @@ def _clean(
     *,
     lead_in: LeadInConfig,
     precision: str,
+    phase: Phase,
 ) -> tuple[Recording, Recording | None, Quality]:
     """Filter one modality; return it, rest that does not run into it, and quality."""
     rate_hz = recording.rate_hz
-    is_joined = rest is not None and joins(
+    tell = follows if phase == "causal" else joins
+    is_joined = rest is not None and tell(
         rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
     )
     if isinstance(section, FnirsConfig):
@@ -144,24 +156,22 @@ def _clean(
         recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
     )
     missing = _missing_shares(quality)
+    run = partial(_filter, section=section, precision=precision, phase=phase)
     if rest is None:
-        return _filter([recording], section, precision, [missing]), None, quality
+        return run([recording], [missing]), None, quality
     rest_missing = np.isnan(rest.signal).mean(axis=-1)
     if is_joined:
-        pieces, shares = [rest, recording], [rest_missing, missing]
-        return _filter(pieces, section, precision, shares), None, quality
-    return (
-        _filter([recording], section, precision, [missing]),
-        _filter([rest], section, precision, [rest_missing]),
-        quality,
-    )
+        return run([rest, recording], [rest_missing, missing]), None, quality
+    return run([recording], [missing]), run([rest], [rest_missing]), quality
 
 
 def _filter(
     pieces: Sequence[Recording],
+    missing_shares: Sequence[Float[np.ndarray, "*kind channel"]],
+    *,
     section: EegConfig | FnirsConfig,
     precision: str,
-    missing_shares: Sequence[Float[np.ndarray, "*kind channel"]],
+    phase: Phase,
 ) -> Recording:
     """Resample and filter; missing samples are bridged for that, and missing again.
 
@@ -169,26 +179,24 @@ def _filter(
     """
     first = pieces[0]
     signals = [piece.signal for piece in pieces]
+    fill, run = (
+        (hold_gaps, filter_pieces_forward)
+        if phase == "causal"
+        else (fill_gaps, filter_pieces)
+    )
     missing = None
     silent = np.min(missing_shares, axis=0) == 1
     gaps = (np.max(missing_shares, axis=0) > 0) & ~silent
     if gaps.any():
         joined = _join(signals)
         missing = np.isnan(joined[gaps])
-        signals = [fill_gaps(joined)]
-    filters = []
-    if section.band_pass is not None:
-        options = section.band_pass.model_dump()
-        filters.append(design_band_pass(rate_hz=section.to_hz, **options))
-    if isinstance(section, EegConfig) and section.notch is not None:
-        options = section.notch.model_dump()
-        filters.append(design_notch(rate_hz=section.to_hz, **options))
-    x_ct = filter_pieces(
+        signals = [fill(joined)]
+    x_ct = run(
         signals,
         rate_hz=first.rate_hz,
         to_hz=section.to_hz,
-        keep_hz=_keep_hz(section, first.rate_hz),
-        filters=filters,
+        keep_hz=keep_hz(section, first.rate_hz),
+        filters=design_filters(section),
         dtype=precision,
     )
     if not np.isfinite(x_ct.sum(axis=-1)[~silent]).all():
@@ -208,8 +216,49 @@ def _join(signals: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([signal.T for signal in signals]).T
 
 
-def _keep_hz(section: EegConfig | FnirsConfig, rate_hz: float) -> float | None:
-    """Return up to where resampling must keep the signal; None for all it can."""
+def design_filters(section: EegConfig | FnirsConfig) -> list[ZeroPhaseFilter]:
+    """Design the filters of one modality.
+
+    Parameters
+    ----------
+    section : EegConfig or FnirsConfig
+        Options.
+
+    Returns
+    -------
+    list of ZeroPhaseFilter
+        In the order they run, at the new rate.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit that rate.
+    """
+    filters = []
+    if section.band_pass is not None:
+        options = section.band_pass.model_dump()
+        filters.append(design_band_pass(rate_hz=section.to_hz, **options))
+    if isinstance(section, EegConfig) and section.notch is not None:
+        options = section.notch.model_dump()
+        filters.append(design_notch(rate_hz=section.to_hz, **options))
+    return filters
+
+
+def keep_hz(section: EegConfig | FnirsConfig, rate_hz: float) -> float | None:
+    """Return up to where resampling must keep a signal.
+
+    Parameters
+    ----------
+    section : EegConfig or FnirsConfig
+        Options.
+    rate_hz : float
+        Sampling rate before, in hertz.
+
+    Returns
+    -------
+    float or None
+        In hertz; None for all that the new rate can hold.
+    """
     if section.band_pass is None or section.band_pass.high_hz is None:
         return None
     kept_hz = _SKIRT * section.band_pass.high_hz

@@ -117,6 +117,39 @@ def steady_state(
     return np.array(states)
 
 
+def group_delay_s(
+    sections: Float64[np.ndarray, "section 6"], *, rate_hz: float, at_hz: float
+) -> float:
+    """Return by how much one pass of a filter delays what changes about a frequency.
+
+    The derivative of the phase: ``-dp/dw`` of the response at w, which for a
+    polynomial ``b0 + b1 / z + b2 / z^2`` is the real part of
+    ``(b1 / z + 2 b2 / z^2)`` over the polynomial.
+
+    Parameters
+    ----------
+    sections : ndarray of float64, shape (section, 6)
+        Rows of b0, b1, b2, 1, a1, a2.
+    rate_hz : float
+        Sampling rate in hertz.
+    at_hz : float
+        The frequency, in hertz, where no section has a gain of zero.
+
+    Returns
+    -------
+    float
+        In seconds.
+
+    References
+    ----------
+    Oppenheim and Schafer 2010, Discrete-Time Signal Processing, section 5.1.
+    """
+    back = np.exp(-2j * np.pi * at_hz / rate_hz) ** np.arange(3)
+    terms = sections.reshape(-1, 2, 3) * back
+    ramps = (terms * np.arange(3)).sum(axis=-1) / terms.sum(axis=-1)
+    return float((ramps[:, 0] - ramps[:, 1]).real.sum()) / rate_hz
+
+
 def rational(*, rate_hz: float, to_hz: float) -> Fraction:
     """Return a resampling factor as a fraction of small numbers.
 

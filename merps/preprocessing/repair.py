@@ -56,6 +56,37 @@ def fill_gaps(
     return filled
 
 
+def hold_gaps(
+    signal: Float[np.ndarray, "*row time"],
+) -> Float[np.ndarray, "*row time"]:
+    """Fill missing samples by the last one before them, so that filters can run.
+
+    As `fill_gaps`, without a look at what comes later, but for one: what is missing
+    before the first present sample takes its value.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (..., time)
+        NaN marks samples that are missing.
+
+    Returns
+    -------
+    ndarray of float, shape (..., time)
+        A copy without NaN, in the memory order of `signal`; rows without any sample
+        become 0.
+    """
+    filled = signal.copy(order="K")
+    missing = np.isnan(filled)
+    for index in map(tuple, np.argwhere(missing.any(axis=-1))):
+        present = np.flatnonzero(~missing[index])
+        if present.size:
+            last = np.searchsorted(present, np.arange(signal.shape[-1]), side="right")
+            filled[index] = filled[index][present[np.maximum(last - 1, 0)]]
+        else:
+            filled[index] = 0
+    return filled
+
+
 def joins(
     before: Float[np.ndarray, "*row before"],
     after: Float[np.ndarray, "*row after"],
@@ -90,17 +121,68 @@ def joins(
     InputError
         If a rate or a jump is not positive.
     """
-    if not (rate_hz > 0 and max_jump > 0):
-        raise InputError(
-            f"rate_hz={rate_hz:g} and max_jump={max_jump:g} must be positive"
-        )
+    _require_positive(rate_hz, max_jump)
     n_steps = max(round(rate_hz), _MIN_STEPS)
     if min(before.shape[-1], after.shape[-1]) <= _MIN_STEPS:
         return False
     near = (before[..., -n_steps - 1 :], after[..., : n_steps + 1])
     steps = np.concatenate([np.diff(side) for side in near], axis=-1)
+    return _is_small(after[..., 0] - before[..., -1], steps, max_jump)
+
+
+def follows(
+    before: Float[np.ndarray, "*row before"],
+    after: Float[np.ndarray, "*row after"],
+    *,
+    rate_hz: float,
+    max_jump: float,
+) -> bool:
+    """Tell whether one signal runs into the next, by the first sample of that alone.
+
+    As `joins`, but steps are compared with those of the last second before the border.
+
+    Parameters
+    ----------
+    before, after : ndarray of float, shape (..., time)
+        As for `joins`; of `after`, only the first sample is looked at.
+    rate_hz : float
+        Sampling rate of both, in hertz.
+    max_jump : float
+        Largest step over the border, in typical steps.
+
+    Returns
+    -------
+    bool
+        False also where nothing can be told, as by `joins`.
+
+    Raises
+    ------
+    InputError
+        If a rate or a jump is not positive.
+    """
+    _require_positive(rate_hz, max_jump)
+    if before.shape[-1] <= _MIN_STEPS or after.shape[-1] == 0:
+        return False
+    steps = np.diff(before[..., -max(round(rate_hz), _MIN_STEPS) - 1 :])
+    return _is_small(after[..., 0] - before[..., -1], steps, max_jump)
+
+
+def _require_positive(rate_hz: float, max_jump: float) -> None:
+    """Raise if a rate or a jump is not positive."""
+    if not (rate_hz > 0 and max_jump > 0):
+        raise InputError(
+            f"rate_hz={rate_hz:g} and max_jump={max_jump:g} must be positive"
+        )
+
+
+def _is_small(
+    border: Float[np.ndarray, "*row"],
+    steps: Float[np.ndarray, "*row step"],
+    max_jump: float,
+) -> bool:
+    """Tell whether steps over a border are about as large as others."""
     steps = np.abs(steps, order="C").reshape(-1, steps.shape[-1])
-    jumps = np.abs(after[..., 0] - before[..., -1]).ravel()
+    jumps = np.abs(border).ravel()
     present = ~(np.isnan(jumps) | np.isnan(steps).all(axis=1))
     typical = _medians(steps[present])
     moving = typical > 0

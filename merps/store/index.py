@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from merps.errors import DataError, InputError, LockedError, mismatch
+from merps.recording import Phase
 from merps.samples import natural_order
 from merps.store.files import (
     canonical,
@@ -147,6 +148,11 @@ class Store:
     def config(self) -> dict[str, Any]:
         """Options that the signals were made with."""
         return dict(self._contents["config"])
+
+    @property
+    def phase(self) -> Phase:
+        """Whether its signals were filtered both ways in time, or forward alone."""
+        return self.config.get("phase", "zero")
 
     @property
     def config_digest(self) -> str:
