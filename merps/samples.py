@@ -70,6 +70,9 @@ class Samples:
         Valence and arousal on the scale 1..255; absent for people to predict.
     blocks : mapping of str to Block
         Arrays by what they are, such as ``eeg_windows``; one row for each sample.
+    taken : tuple of str
+        What features took from other recordings of the same person because there was
+        no rest, one sentence each.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Samples:
     feature_names: tuple[str, ...] = field(repr=False)
     targets: SampleTargets | None = field(default=None, repr=False)
     blocks: Mapping[str, Block] = field(default_factory=dict)
+    taken: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.people), len(self.stimuli), len(self.seconds)}

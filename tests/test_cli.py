@@ -227,7 +227,9 @@ def test_predict(run, newcomers, tmp_path):
     assert result.exit_code == 0
     assert content_of(result) == {"samples": 42, "without_signals": 0, "failed": []}
     result = merps(*arguments)
-    assert (result.stdout, result.stderr) == (f"42 predictions in {out}\n", "")
+    told = f"42 predictions in {out}\nFilters and smoothing see the future of each "
+    assert result.stdout == f"{told}second: these are offline estimates.\n"
+    assert result.stderr == ""
     result = merps("score", out, newcomers / "targets.csv", "--json")
     assert content_of(result).keys() == METRICS
 
@@ -314,7 +316,7 @@ def test_simulate(tmp_path, monkeypatch):
         (["preprocess", "{noise}", "--out", "{tmp}/s", "--jobs", "0"], "--jobs"),
         (
             ["preprocess", "{noise}", "--out", "{tmp}/s", "--config", "defualt"],
-            "expected a YAML file or a preset (conformer, default",
+            "expected a YAML file or a preset (causal, conformer, default",
         ),
         (
             ["preprocess", "{noise}", "--out", "{tmp}/s", "--set", "preproces.x=1"],

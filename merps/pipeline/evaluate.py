@@ -11,6 +11,7 @@ from merps.engine import Progress, Silence
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
 from merps.evaluation.uncertainty import Interval, bootstrap_people
+from merps.models.riemannian_inputs import REST
 from merps.models.rows import labeled
 from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
@@ -184,7 +185,7 @@ def evaluate_model(
         scores={r.protocol: r.scores(samples) for r in results},
         trial_scores={r.protocol: r.trial_scores(samples) for r in results},
         intervals={r.protocol: _intervals(r, samples, config) for r in results},
-        transductive=transductive_steps(config, compared),
+        transductive=transductive_steps(config, compared, samples),
         phase=config.preprocess.phase,
     )
     if run is not None:
@@ -197,7 +198,9 @@ def evaluate_model(
     return evaluation
 
 
-def transductive_steps(config: Config, models: Sequence[Any] = ()) -> tuple[str, ...]:
+def transductive_steps(
+    config: Config, models: Sequence[Any] = (), samples: Samples | None = None
+) -> tuple[str, ...]:
     """Say what features and models take from a test person's unlabeled recordings.
 
     Parameters
@@ -206,6 +209,8 @@ def transductive_steps(config: Config, models: Sequence[Any] = ()) -> tuple[str,
         Every option.
     models : sequence of estimator, optional
         Those that are compared.
+    samples : Samples, optional
+        What they are compared on, where people may lack the rest that is asked for.
 
     Returns
     -------
@@ -226,6 +231,11 @@ def transductive_steps(config: Config, models: Sequence[Any] = ()) -> tuple[str,
             steps.append(_TAKEN.get((option, getattr(model, option, None))))
         if set(getattr(model, "inputs", ("eeg",))) != {"eeg"}:  # no rest of these
             steps.append(_TAKEN["reference", "person"])
+        if getattr(model, "reference", None) == "person_rest" and samples is not None:
+            rest = samples.blocks.get(REST)
+            if rest is None or (rest.rows < 0).any():
+                steps.append(_TAKEN["reference", "person"])
+    steps += () if samples is None else samples.taken
     return tuple(dict.fromkeys(step for step in steps if step))
 
 

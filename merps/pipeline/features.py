@@ -1,19 +1,22 @@
 """From a store of filtered recordings to one row of features a second."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
 
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import DataError, InputError
 from merps.features.hemodynamics import SUMMARIES, summarize_hemodynamics
-from merps.features.reference import standardize_within_person, subtract_rest
 from merps.features.spectral import differential_entropy, log_band_power
 from merps.features.temporal import smooth_in_time, smooth_past
 from merps.options import Config, FeatureConfig, WindowConfig
+from merps.pipeline.references import (
+    FeatureBlock,
+    refer,
+    refer_to_past,
+    stand_ins,
+)
 from merps.predictions import name_some
 from merps.recording import Recording, Trial
 from merps.samples import Samples
@@ -21,20 +24,9 @@ from merps.shapes import Features
 from merps.store import Store
 from merps.windows import WindowGrid, gather_windows, labeled_seconds
 
-logger = logging.getLogger(__name__)
-
 # A rest this much shorter than its windows still counts; its end is mirrored.
 _REST_GRACE_S = 0.5
 _SPECTRAL = {"log_power": log_band_power, "differential_entropy": differential_entropy}
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Features of one modality in one trial, and of the rest before it."""
-
-    names: tuple[str, ...]
-    values: Float[np.ndarray, "sample feature"]
-    rest: Float[np.ndarray, "rest feature"]
 
 
 def extract_samples(
@@ -129,8 +121,8 @@ def _person_samples(
     """Return one person's samples."""
     phase = config.preprocess.phase
     stimuli, seconds, targets = [], [], []
-    eeg: list[_Block | None] = []
-    fnirs: list[_Block | None] = []
+    eeg: list[FeatureBlock | None] = []
+    fnirs: list[FeatureBlock | None] = []
     with store.person(person) as stored:
         for trial in stored.trials():
             n = labeled_seconds(trial)
@@ -145,6 +137,7 @@ def _person_samples(
     lengths = [len(s) for s in seconds]
     second = np.concatenate(seconds)
     names: tuple[str, ...] = ()
+    taken: list[str] = []
     columns = [np.empty((len(second), 0), np.float32)]
     for blocks, reference in (
         (eeg, config.features.reference),
@@ -158,8 +151,10 @@ def _person_samples(
             )
         if montages:
             names += (own := montages.pop())
-            refer = _refer_to_past if phase == "causal" else _refer
-            columns.append(refer(person, blocks, own, lengths, reference))
+            if phase == "zero":
+                taken += stand_ins(own[0].split("/")[0], blocks, reference)
+            bring = refer_to_past if phase == "causal" else refer
+            columns.append(bring(person, blocks, own, lengths, reference))
     trials = np.repeat(np.arange(len(lengths)), lengths)
     values = np.hstack(columns)
     smooth = smooth_past if phase == "causal" else smooth_in_time
@@ -171,10 +166,11 @@ def _person_samples(
         features=values.astype(np.float32),
         feature_names=names,
         targets=np.concatenate(targets),
+        taken=tuple(taken),
     )
 
 
-def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
+def _eeg_block(trial: Trial, n: int, config: Config) -> FeatureBlock | None:
     """Return the spectral features of one trial."""
     bands, measure = config.features.bands, _SPECTRAL[config.features.spectrum]
     phase = config.preprocess.phase
@@ -191,10 +187,10 @@ def _eeg_block(trial: Trial, n: int, config: Config) -> _Block | None:
     rest = _over_rest(
         rest_before(trial.eeg, trial.baseline.eeg), grid, len(names), flat
     )
-    return _Block(names, flat(trial.eeg, grid, n), rest)
+    return FeatureBlock(names, flat(trial.eeg, grid, n), rest)
 
 
-def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
+def _fnirs_block(trial: Trial, n: int, config: Config) -> FeatureBlock | None:
     """Return the hemodynamic features of one trial."""
     kinds, summaries = config.features.kinds, config.features.summaries
     phase = config.preprocess.phase
@@ -221,7 +217,7 @@ def _fnirs_block(trial: Trial, n: int, config: Config) -> _Block | None:
     # Only a level depends on where zero is; slopes and spreads have no reference.
     level = np.array([name.endswith("/mean") for name in names], dtype=bool)
     rest = np.where(level | np.isnan(rest), rest, 0).astype(rest.dtype)
-    return _Block(names, flat(trial.fnirs, grid, n), rest)
+    return FeatureBlock(names, flat(trial.fnirs, grid, n), rest)
 
 
 def label_grid(config: WindowConfig) -> WindowGrid:
@@ -292,77 +288,6 @@ def _over_rest(
     return flat(early, replace(grid, lag_s=0.0, lookahead_s=0.0), n_windows)
 
 
-def _refer(
-    person: str,
-    blocks: Sequence[_Block | None],
-    names: tuple[str, ...],
-    lengths: Sequence[int],
-    reference: str,
-) -> Features:
-    """Stack the trials of one person and refer them as configured."""
-    values, rests = _values_and_rests(blocks, len(names), lengths)
-    stacked, everywhere = np.concatenate(values), np.concatenate(rests)
-    if reference == "none":
-        return stacked
-    if reference == "person":
-        return standardize_within_person(stacked, np.zeros(len(stacked), int))
-    if not len(everywhere):
-        logger.warning(
-            "%s: no rest as long as a window was recorded, %s features are referred "
-            "to their mean over all recordings of the person (transductive)",
-            *(person, names[0].split("/")[0]),
-        )
-        return subtract_rest(stacked, stacked)
-    if reference == "person_rest":
-        return subtract_rest(stacked, everywhere)
-    referred = [
-        subtract_rest(own, rest if len(rest) else everywhere)
-        for own, rest in zip(values, rests, strict=True)
-    ]
-    return np.concatenate(referred)
-
-
-def _refer_to_past(
-    person: str,
-    blocks: Sequence[_Block | None],
-    names: tuple[str, ...],
-    lengths: Sequence[int],
-    reference: str,
-) -> Features:
-    """Stack trials; with a reference, those that no rest comes before are missing."""
-    values, rests = _values_and_rests(blocks, len(names), lengths)
-    if reference == "none":
-        return np.concatenate(values)
-    without = sum(
-        block is not None and not len(rest)
-        for block, rest in zip(blocks, rests, strict=True)
-    )
-    if without:
-        logger.warning(
-            "%s: %d trials have no rest as long as a window before them, and so no %s "
-            "features; another reference would look ahead",
-            *(person, without, names[0].split("/")[0]),
-        )
-    return np.concatenate(
-        [
-            subtract_rest(own, rest) if len(rest) else np.full_like(own, np.nan)
-            for own, rest in zip(values, rests, strict=True)
-        ]
-    )
-
-
-def _values_and_rests(
-    blocks: Sequence[_Block | None], n_features: int, lengths: Sequence[int]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the features of each trial and of its rest, where there are any."""
-    values = [
-        np.full((n, n_features), np.nan, np.float32) if block is None else block.values
-        for block, n in zip(blocks, lengths, strict=True)
-    ]
-    rests = [np.empty((0, n_features)) if b is None else b.rest for b in blocks]
-    return values, rests
-
-
 def _stack(tables: Sequence[Samples]) -> Samples:
     """Join the samples of several people; who lacks a modality gets NaN for it."""
     names: tuple[str, ...] = ()
@@ -387,4 +312,5 @@ def _stack(tables: Sequence[Samples]) -> Samples:
         features=np.concatenate([t.features for t in tables]),
         feature_names=names,
         targets=np.concatenate([t.targets for t in tables]),
+        taken=tuple(dict.fromkeys(step for t in tables for step in t.taken)),
     )
