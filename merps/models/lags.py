@@ -1,6 +1,6 @@
 """How long labels trail EEG and fNIRS, searched inside the training rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -57,6 +57,47 @@ def shift_samples(samples: Samples, *, eeg_s: int, fnirs_s: int) -> Samples:
         for name in names:
             blocks[name] = replace(blocks[name], rows=blocks[name].rows[rows])
     return replace(samples, features=features, blocks=blocks)
+
+
+def refine_lag(lags_s: Sequence[float], errors: Float64[np.ndarray, " lag"]) -> float:
+    """Find the lag of the smallest error between the candidates.
+
+    The lowest point of the parabola through the smallest error and its neighbors;
+    where it lies at an end of the candidates, the parabola might end anywhere, and the
+    candidate is returned.
+
+    Parameters
+    ----------
+    lags_s : sequence of float
+        Candidates in seconds, each once, in any order.
+    errors : ndarray of float64, shape (lag,)
+        Error at each of them, such as a column of ``eeg_curve_`` or its mean.
+
+    Returns
+    -------
+    float
+        In seconds.
+
+    Raises
+    ------
+    InputError
+        If there are no candidates, or errors are missing.
+    """
+    order = np.argsort(lags_s)
+    x, y = np.asarray(lags_s, dtype=np.float64)[order], errors[order]
+    if not len(x) or not np.isfinite(y).all():
+        raise InputError(f"no lag can be told from errors {errors.tolist()}")
+    best = int(y.argmin())
+    if best in (0, len(x) - 1):
+        return float(x[best])
+    before, after = x[best] - x[best - 1], x[best + 1] - x[best]
+    # Slopes on both sides; the parabola's is their linear interpolation.
+    falls = (y[best - 1] - y[best]) / before
+    rises = (y[best + 1] - y[best]) / after
+    if falls + rises == 0:
+        return float(x[best])
+    middle = x[best] - before / 2
+    return float(middle + (before + after) / 2 * falls / (falls + rises))
 
 
 class LagSearch(BaseEstimator):
