@@ -1,5 +1,6 @@
 """L4 to L7: what must not help does not, and what must help does."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -43,9 +44,9 @@ def codes(names):
 
 @pytest.fixture(scope="module")
 def told():
-    """Six people whose features tell of their ratings, and how they score."""
+    """Eight people whose features tell of their ratings, and how they score."""
     rng = np.random.default_rng(5)
-    samples = make_samples(rng, n_people=6, lengths=(8,) * 12, effect=1.0)
+    samples = make_samples(rng, n_people=8, lengths=(8,) * 12, effect=1.5)
     return samples, results(samples)
 
 
@@ -57,7 +58,7 @@ def test_l4_a_column_that_names_the_person_changes_no_score(told):
     """Row L4: with a person-unique constant, people and both change by < 0.1 MAE."""
     samples, plain = told
     rng = np.random.default_rng(0)
-    marks = rng.normal(size=(6, 1))[codes(samples.people)]
+    marks = rng.normal(size=(8, 1))[codes(samples.people)]
     marked = results(with_columns(samples, marks))
     for protocol, result in plain.items():
         before, after = maes(result, samples), maes(marked[protocol], samples)
@@ -70,7 +71,7 @@ def test_l5_a_column_that_names_the_video_helps_on_known_videos_alone(told):
 
     Judged by videos, each with its own mean error: t > 4 is an improvement, and t < 2
     none: fits that are told the videos apart may learn a little better of the other
-    columns, but have nothing to tell a new video by. Fusion knows the video anyway: it
+    columns, but have nothing to tell a new video by. In both, fusion
     changes by < 0.1 MAE.
     """
     samples, plain = told
@@ -87,9 +88,8 @@ def test_l5_a_column_that_names_the_video_helps_on_known_videos_alone(told):
 
     assert improvement("people") > 4
     assert improvement("both") < 2
-    for protocol, result in plain.items():
-        before, after = maes(result, samples), maes(marked[protocol], samples)
-        assert after["fusion"] == pytest.approx(before["fusion"], abs=0.1)
+    before, after = (maes(r["both"], samples) for r in (plain, marked))
+    assert after["fusion"] == pytest.approx(before["fusion"], abs=0.1)
     fold = plain["both"].manifest[0]
     learns = np.isin(samples.people, fold["train_people"])
     learns &= np.isin(samples.stimuli, fold["train_stimuli"])
@@ -233,21 +233,16 @@ def coupled(tmp_path_factory):
     return path
 
 
-def copied(data, path):
-    import shutil
-
-    return shutil.copytree(data, path)
-
-
 @pytest.mark.slow
 def test_l4_a_channel_that_names_the_person_changes_no_score(coupled, tmp_path):
     """Row L4, through files and filters: a tone and a level of the person's own."""
     found = {}
     for name, own in (("alike", False), ("unique", True)):
-        data = copied(coupled, tmp_path / name / "data")
+        data = shutil.copytree(coupled, tmp_path / name / "data")
 
         def mark(person, modality, rests, videos, own=own):
-            strength = 1 + (person * 7 % N_PEOPLE if own else 0)
+            # As strong on average: a strong channel takes the place of another.
+            strength = 4 + 0.5 * (person * 7 % N_PEOPLE) if own else 7
             for arrays in (rests, videos):
                 for x in arrays.values():
                     times_s = np.arange(x.shape[-1]) / 200
@@ -277,7 +272,7 @@ def test_l6_permuted_labels_are_not_predicted_from_recordings(coupled, tmp_path)
 @pytest.mark.slow
 def test_l7_surrogate_recordings_add_nothing_to_the_prior(coupled, tmp_path):
     """Row L7: signals phase-randomised over the session; fusion = prior within 0.1."""
-    data = copied(coupled, tmp_path / "data")
+    data = shutil.copytree(coupled, tmp_path / "data")
     rng = np.random.default_rng(77)
 
     def randomize(person, modality, rests, videos):
