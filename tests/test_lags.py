@@ -10,7 +10,7 @@ from windowed import make_windowed, unlabeled
 
 from merps.errors import DataError, InputError
 from merps.evaluation.protocol import evaluate, learned_facts
-from merps.models.lags import LagSearch, shift_samples
+from merps.models.lags import LagSearch, refine_lag, shift_samples
 from merps.models.persistence import DESCRIPTION, WEIGHTS, load_model, save_model
 from merps.models.priors import ConstantPrior
 from merps.models.regression import RidgeRegressor
@@ -347,3 +347,23 @@ def test_wrong_lags_are_refused(saved, key, value, message):
     (folder / DESCRIPTION).write_bytes(sealed(description))
     with pytest.raises(DataError, match=message):
         load_model(folder)
+
+
+def test_a_lag_between_candidates_is_the_lowest_point_of_a_parabola(rng):
+    for lags_s in ((0, 1, 2, 3, 4), (0.0, 0.5, 2.0, 3.5, 6.0)):
+        for true_s in (1.2, 1.9, 2.0, 2.4):
+            errors = 30 + 0.7 * (np.array(lags_s) - true_s) ** 2
+            order = rng.permutation(len(lags_s))
+            found_s = refine_lag([lags_s[k] for k in order], errors[order])
+            assert found_s == pytest.approx(true_s)
+
+
+def test_a_lag_at_the_end_of_the_candidates_stays_there():
+    assert refine_lag([0, 2, 4], np.array([1.0, 2.0, 3.0])) == 0
+    assert refine_lag([4, 0, 2], np.array([1.0, 3.0, 2.0])) == 4
+    assert refine_lag([3], np.array([5.0])) == 3
+    assert refine_lag([0, 1, 2], np.ones(3)) == 0
+    assert refine_lag([0, 1, 2, 3], np.array([2.0, 1.0, 1.0, 2.0])) == 1.5
+    for lags_s, errors in (([], []), ([0, 1], [np.nan, 1])):
+        with pytest.raises(InputError, match="no lag can be told"):
+            refine_lag(lags_s, np.array(errors, dtype=float))

@@ -81,6 +81,9 @@ SPIED = {
     "person_rest": lambda: RiemannianRegressor(n_components=2),
     "person": lambda: RiemannianRegressor(n_components=2, reference="person"),
     "windows": lambda: RiemannianRegressor(("eeg_delays", "fnirs", "joint"), 2),
+    "training windows": lambda: RiemannianRegressor(
+        ("eeg_delays", "fnirs", "joint"), 2, "training"
+    ),
     "convolutional": lambda: ConvolutionalRegressor(
         net_options={**TINY, "filter_time_length": 5}, epochs=1, batch_size=16
     ),
@@ -151,7 +154,9 @@ def test_l3_columns_are_scaled_by_training_rows_alone(
             assert not shown  # nothing is fitted when predicting
 
 
-@pytest.mark.parametrize("name", ["riemannian", "person_rest", "person", "windows"])
+@pytest.mark.parametrize(
+    "name", ["riemannian", "person_rest", "person", "windows", "training windows"]
+)
 def test_l3_what_a_model_takes_from_the_person_is_labelled(rng, name):
     """Row L3: predictions that depend on other trials of the person are told so."""
     samples = with_windows(rng, make_mixed(rng, n_people=3, lengths=(9, 8)))
@@ -170,7 +175,7 @@ def test_l3_what_a_model_takes_from_the_person_is_labelled(rng, name):
         None, ["features.reference=none", "features.fnirs_reference=none"]
     )
     assert depends == bool(transductive_steps(config, [model]))
-    assert depends == (name != "riemannian")
+    assert depends == (name not in ("riemannian", "training windows"))
 
 
 @pytest.mark.parametrize("alignment", ["none", "person", "whiten"])

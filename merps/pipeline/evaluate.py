@@ -229,11 +229,10 @@ def transductive_steps(
     for model in (getattr(model, "model", model) for model in models):
         for option in ("reference", "alignment"):
             steps.append(_TAKEN.get((option, getattr(model, option, None))))
-        if set(getattr(model, "inputs", ("eeg",))) != {"eeg"}:  # no rest of these
-            steps.append(_TAKEN["reference", "person"])
-        if getattr(model, "reference", None) == "person_rest" and samples is not None:
-            rest = samples.blocks.get(REST)
-            if rest is None or (rest.rows < 0).any():
+        if getattr(model, "reference", None) == "person_rest":
+            rest = None if samples is None else samples.blocks.get(REST)
+            known = samples is None or (rest is not None and (rest.rows >= 0).all())
+            if set(model.inputs) != {"eeg"} or not known:  # no rest to look at
                 steps.append(_TAKEN["reference", "person"])
     steps += () if samples is None else samples.taken
     return tuple(dict.fromkeys(step for step in steps if step))
