@@ -1,0 +1,414 @@
+"""The folds of an evaluation: those done before, and the others, wherever they run."""
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import merps
+from merps.engine import Progress, worker_processes
+from merps.errors import DataError
+from merps.evaluation.fold_files import (
+    FoldFiles,
+    FoldResult,
+    FoldTask,
+    describe_estimator,
+)
+from merps.evaluation.protocol import RUNGS, fit_fold, plan_folds, run_folds
+from merps.models.convolutional import ConvolutionalRegressor
+from merps.models.rows import labeled
+from merps.options import Config, ModelConfig
+from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
+from merps.pipeline.features import extract_samples
+from merps.pipeline.models import digest_of_file, make_model
+from merps.pipeline.runs import CHECKPOINTS, FOLDS, LIBRARIES, restore_config
+from merps.samples import Samples
+from merps.splits import MER_PS_EMOTIONS
+from merps.store import Store
+
+logger = logging.getLogger(__name__)
+
+# What trains a net, beside the libraries of every run.
+_NET_LIBRARIES = ("torch", "braindecode")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that is evaluated.
+
+    Parameters
+    ----------
+    name : str
+        As it stands in tables.
+    kind : str
+        One of `merps.pipeline.MODELS`.
+    section : ModelConfig
+        Its options.
+    seed : int
+        Of models that draw.
+    """
+
+    name: str
+    kind: str
+    section: ModelConfig
+    seed: int
+
+    def make(self) -> Any:
+        """Make the unfitted model."""
+        return make_model(self.kind, self.section, seed=self.seed)
+
+
+class FoldRunner:
+    """Does those folds of an evaluation that are not done yet.
+
+    Models of columns and matrices share those in memory and run in threads. Nets, whose
+    settings are one for a whole process, run in processes of their own where there are
+    several jobs; these get paths, and read windows from the store.
+
+    Parameters
+    ----------
+    store : Store
+        Preprocessed people.
+    config : Config
+        Every option.
+    contenders : sequence of Contender
+        What is evaluated beside the rungs.
+    files : FoldFiles, optional
+        Where results of folds are kept; nothing is kept if absent.
+    jobs : int
+        How many folds run at a time; changes nothing in the result.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        contenders: Sequence[Contender],
+        *,
+        files: FoldFiles | None,
+        jobs: int,
+    ) -> None:
+        self._store, self._config, self._jobs = store, config, jobs
+        self._files = files
+        self._contenders = {one.name: one for one in contenders}
+        self._models = {one.name: one.make() for one in contenders}
+
+    def run(
+        self, seconds: Samples, tasks: Sequence[FoldTask], progress: Progress
+    ) -> tuple[dict[FoldTask, FoldResult], int]:
+        """Do all folds, or take what was done before.
+
+        Parameters
+        ----------
+        seconds : Samples
+            What `read_seconds` returned.
+        tasks : sequence of FoldTask
+            What `plan_folds` made of it.
+        progress : Progress
+            Told of each person whose features are there, and of each fold.
+
+        Returns
+        -------
+        tuple of (dict of FoldTask to FoldResult, int)
+            One for each task, and how many were done before.
+
+        Raises
+        ------
+        InputError
+            If a model cannot be fitted.
+        DataError
+            If the store is damaged.
+        SpaceError
+            If a result cannot be written, or memory does not suffice.
+        """
+        done = {}
+        if self._files is not None:
+            found = ((task, self._files.read(task)) for task in tasks)
+            done = {task: result for task, result in found if result is not None}
+            logger.info("folds done before: %d of %d", len(done), len(tasks))
+        n_reused = len(done)
+        pending = [task for task in tasks if task not in done]
+        left = _count_folds(pending)
+        progress.expect(len(left))
+        samples = self._signals(seconds, pending, len(left), progress)
+        with ExitStack() as stack:
+            call = None
+            if any(self._is_net(task.model) for task in pending) and self._jobs > 1:
+                call = stack.enter_context(worker_processes(self._jobs))
+            run = functools.partial(self._run, seconds, samples, call)
+            for task, result in run_folds(run, pending, jobs=self._jobs):
+                done[task] = result
+                fold = (task.fold.protocol, task.fold.name)
+                left[fold] -= 1
+                if not left[fold]:
+                    progress.done(", ".join(fold))
+        return done, n_reused
+
+    def _is_net(self, model: str) -> bool:
+        """Tell whether threads would wait for one another in a model."""
+        return isinstance(self._models.get(model), ConvolutionalRegressor)
+
+    def _signals(
+        self,
+        seconds: Samples,
+        pending: Sequence[FoldTask],
+        n_folds: int,
+        progress: Progress,
+    ) -> Samples:
+        """Compute what the models that run here ask of the signals."""
+        names = dict.fromkeys(task.model for task in pending)
+        elsewhere = self._jobs > 1
+        here = [
+            self._models[name]
+            for name in names
+            if name not in RUNGS and not (elsewhere and self._is_net(name))
+        ]
+        if not here:
+            return seconds
+        needed = [name for model in here for name in needed_blocks(model)]
+        n_steps = len(self._store.people) + count_steps(needed, seconds)
+        options = {"config": self._config, "jobs": self._jobs}
+        options["progress"] = _Beside(progress, n_folds + n_steps)
+        samples = labeled(extract_samples(self._store, **options))
+        return attach_blocks(samples, self._store, needed, **options)
+
+    def _run(
+        self,
+        seconds: Samples,
+        samples: Samples,
+        call: Callable[..., Any] | None,
+        task: FoldTask,
+    ) -> FoldResult:
+        """Do one fold, here or in another process, and keep the result at once."""
+        checkpoints = self._files and self._files.checkpoints(task)
+        if task.model in RUNGS:
+            result = fit_fold(RUNGS[task.model](), seconds, task.fold)
+        elif call is not None and self._is_net(task.model):
+            errand = _Errand(
+                store=self._store.path,
+                config=self._config,
+                contender=self._contenders[task.model],
+                protocol=task.fold.protocol,
+                fold=task.fold.name,
+                entry=task.entry,
+                checkpoints=checkpoints,
+            )
+            result = call(_run_errand, errand)
+        else:
+            model = self._contenders[task.model].make()
+            result = fit_fold(model, samples, task.fold, checkpoints=checkpoints)
+        if self._files is not None:
+            self._files.write(task, result)
+        return result
+
+
+def read_seconds(store: Store, config: Config, *, jobs: int = 1) -> Samples:
+    """Return the labeled seconds of a store, without anything of the signals.
+
+    Parameters
+    ----------
+    store : Store
+        Preprocessed people with labels.
+    config : Config
+        Every option.
+    jobs : int
+        People at once.
+
+    Returns
+    -------
+    Samples
+        The rows that features would have, without columns.
+
+    Raises
+    ------
+    InputError
+        If there are no labels.
+    DataError
+        If the store is damaged.
+    """
+    nothing = config.features.model_copy(update={"bands": {}, "kinds": ()})
+    config = config.model_copy(update={"features": nothing})
+    return labeled(extract_samples(store, config=config, jobs=jobs))
+
+
+def plan_tasks(
+    store: Store,
+    seconds: Samples,
+    models: Iterable[str],
+    protocols: Iterable[str],
+    *,
+    seed: int,
+) -> list[FoldTask]:
+    """Fix the folds of a store's seconds; emotions are balanced where they are known.
+
+    Parameters
+    ----------
+    store : Store
+        Where the seconds are from.
+    seconds : Samples
+        Rows with all labels.
+    models : iterable of str
+        Names of models.
+    protocols : iterable of str
+        Some of `merps.splits.PROTOCOLS`.
+    seed : int
+        Decides the folds.
+
+    Returns
+    -------
+    list of FoldTask
+        In the order of protocols, folds and models.
+
+    Raises
+    ------
+    InputError
+        If there are too few people or videos.
+    """
+    emotions = None if store.source == "unlisted" else MER_PS_EMOTIONS
+    return plan_folds(seconds, models, protocols, seed=seed, emotions=emotions)
+
+
+def open_fold_files(
+    run: Path,
+    config: Config,
+    contenders: Sequence[Contender],
+    *,
+    data: Mapping[str, Any],
+) -> FoldFiles:
+    """Open the finished folds of a run folder.
+
+    Parameters
+    ----------
+    run : Path
+        A folder from `merps.pipeline.runs.prepare_run`.
+    config : Config
+        Every option.
+    contenders : sequence of Contender
+        What is evaluated beside the rungs.
+    data : mapping
+        What `merps.pipeline.runs.describe_data` returned.
+
+    Returns
+    -------
+    FoldFiles
+        Those of other data, options or versions are passed over.
+
+    Raises
+    ------
+    InputError
+        If a file that training starts from cannot be read.
+    SpaceError
+        If the folder cannot be made.
+    """
+    sections = ("windows", "fnirs_windows", "features")
+    basis = {
+        "code": _code_digest(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "source": data["source"],
+        "people": data["people"],
+        "seed": config.evaluate.seed,
+        **{name: getattr(config, name).model_dump(mode="json") for name in sections},
+    }
+    models = {name: describe_estimator(make()) for name, make in RUNGS.items()}
+    models |= {one.name: _describe(one) for one in contenders}
+    return FoldFiles(run / FOLDS, run / CHECKPOINTS, basis=basis, models=models)
+
+
+class _Errand(NamedTuple):
+    """All that another process has to know to do a fold."""
+
+    store: Path
+    config: Config
+    contender: Contender
+    protocol: str
+    fold: str
+    entry: dict[str, Any]
+    checkpoints: Path | None
+
+
+def _run_errand(errand: _Errand) -> FoldResult:
+    """Do a fold in a process of its own."""
+    model = errand.contender.make()
+    options = (errand.store, errand.config.model_dump_json())
+    tasks = _tasks_in_process(*options, errand.protocol)
+    (task,) = (task for task in tasks if task.fold.name == errand.fold)
+    if task.entry != errand.entry:
+        raise DataError(
+            f"{errand.store}: has changed while it is used; run the command again"
+        )
+    samples = _samples_in_process(*options, needed_blocks(model))
+    return fit_fold(model, samples, task.fold, checkpoints=errand.checkpoints)
+
+
+@functools.cache
+def _opened_in_process(path: Path, text: str) -> tuple[Store, Config, Samples]:
+    """Open a store once in a process that does several folds."""
+    store = Store.open(path)
+    config = restore_config(json.loads(text), where=path)
+    return store, config, read_seconds(store, config)
+
+
+@functools.cache
+def _tasks_in_process(path: Path, text: str, protocol: str) -> list[FoldTask]:
+    """Plan the folds of a protocol once."""
+    store, config, seconds = _opened_in_process(path, text)
+    return plan_tasks(store, seconds, [""], [protocol], seed=config.evaluate.seed)
+
+
+@functools.cache
+def _samples_in_process(path: Path, text: str, needed: tuple[str, ...]) -> Samples:
+    """Link the seconds to the windows of the signals once."""
+    store, config, seconds = _opened_in_process(path, text)
+    return attach_blocks(seconds, store, needed, config=config, jobs=1)
+
+
+class _Beside:
+    """Passes steps on, and tells of a number of them that is known already."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+
+    def expect(self, total: int) -> None:
+        """Tell of all steps, whatever one stage knows of."""
+        self._progress.expect(self._total)
+
+    def done(self, unit: str) -> None:
+        """Pass a step on."""
+        self._progress.done(unit)
+
+
+def _describe(contender: Contender) -> dict[str, Any]:
+    """Say all that decides what a model predicts, beside data and folds."""
+    described = describe_estimator(contender.make())
+    if described.get("pretrained") is not None:
+        described["pretrained"] = digest_of_file(str(described["pretrained"]))
+    if contender.kind == "convolutional":
+        described["versions"] = {name: version(name) for name in _NET_LIBRARIES}
+    return described
+
+
+def _count_folds(tasks: Sequence[FoldTask]) -> dict[tuple[str, str], int]:
+    """Count how many models each fold waits for."""
+    counts: dict[tuple[str, str], int] = {}
+    for task in tasks:
+        fold = (task.fold.protocol, task.fold.name)
+        counts[fold] = counts.get(fold, 0) + 1
+    return counts
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Digest the modules of merps, but for those that only talk to people."""
+    root = Path(merps.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root)
+        if name.parts[0] != "cli":
+            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
