@@ -1,4 +1,4 @@
-"""Where predictions are right and wrong: beyond constants, by level, person and video."""
+"""Where predictions are right and wrong: by level, by person and by video."""
 
 from dataclasses import dataclass
 

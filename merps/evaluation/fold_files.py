@@ -70,12 +70,12 @@ class FoldResult:
 
 
 class FoldFiles:
-    """The finished folds of an evaluation, one file each, and checkpoints of the others.
+    """The finished folds of an evaluation, one file each, and checkpoints of others.
 
-    A file is put in place whole, and says which key it belongs to: a digest of the data,
-    the options and the code that made it, the model's parameters, and who and what was
-    on both sides of the fold. One that is damaged, or has another key, is passed over
-    and replaced.
+    A file is put in place whole, and says which key it belongs to: a digest of the
+    data, the options and the code that made it, the model's parameters, and who and
+    what was on both sides of the fold. One that is damaged, or has another key, is
+    passed over and replaced.
 
     Parameters
     ----------

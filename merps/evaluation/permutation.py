@@ -96,7 +96,7 @@ def _crossed_sums(
     targets: Real[np.ndarray, "sample 2"],
     trials: list[Int[np.ndarray, " _"]],
 ) -> Float64[np.ndarray, "dealt trial quantity 2"]:
-    """Sum over each trial of a person what is scored when it gets the course of each."""
+    """Sum what is scored where each trial of a person gets the course of each."""
 
     def total(dealt: Int[np.ndarray, " _"], own: Int[np.ndarray, " _"]) -> np.ndarray:
         course = predictions[dealt[np.arange(len(own)) * len(dealt) // len(own)]]

@@ -256,7 +256,7 @@ def metrics_of_sums(
 def _encode(
     names: np.ndarray, one: str, many: str
 ) -> tuple[int, Int[np.ndarray, " sample"]]:
-    """Number the names of samples; refuse to resample a single one."""
+    """Give each name a number, and refuse to resample a single one."""
     found, codes = np.unique(names, return_inverse=True)
     if len(found) < 2:
         raise InputError(

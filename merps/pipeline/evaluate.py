@@ -12,7 +12,7 @@ from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, ProtocolResult, join_results
 from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.options import Config
-from merps.pipeline.comparison import ProtocolComparison, comparison_files, compare
+from merps.pipeline.comparison import ProtocolComparison, compare, comparison_files
 from merps.pipeline.folds import (
     Contender,
     FoldRunner,
