@@ -85,8 +85,8 @@ def compare_models(
 
     People and stimuli are drawn with replacement, independently of each other, and a
     sample counts as often as its person times as often as its stimulus was drawn. Both
-    sets are scored on the same draws. Such intervals are rather too wide than too
-    narrow. With d* the differences of the draws, the p-value is
+    sets are scored on the same draws. With fewer than about ten people or videos the
+    intervals are too narrow. With d* the differences of the draws, the p-value is
 
         2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (1 + draws), at most 1,
 

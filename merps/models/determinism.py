@@ -17,9 +17,9 @@ def torch_settings(*, device: str, threads: int, seed: int) -> Iterator[None]:
     """Hold torch's global settings still, and give them back afterwards.
 
     Threads that come here wait for one another, since random numbers, the number of
-    threads and determinism are one for the whole process. On CUDA, attention is computed
-    by plain products, whose gradients are the same each time, and cuBLAS is told to keep
-    to one workspace a stream, by a variable of the environment that stays.
+    threads and determinism are one for the whole process. On CUDA, attention is
+    computed by plain products, whose gradients are the same each time, and cuBLAS is
+    told to keep to one workspace a stream, by a variable of the environment that stays.
 
     Parameters
     ----------

@@ -13,13 +13,8 @@ from merps.evaluation.protocol import RUNGS, ProtocolResult, join_results
 from merps.evaluation.uncertainty import Interval, bootstrap_people
 from merps.options import Config
 from merps.pipeline.comparison import ProtocolComparison, compare, comparison_files
-from merps.pipeline.folds import (
-    Contender,
-    FoldRunner,
-    open_fold_files,
-    plan_tasks,
-    read_seconds,
-)
+from merps.pipeline.errands import Contender, plan_tasks, read_seconds
+from merps.pipeline.folds import FoldRunner, open_fold_files
 from merps.pipeline.models import QUICK_MODELS, open_store, resolve_model
 from merps.pipeline.runs import (
     CHECKPOINTS,

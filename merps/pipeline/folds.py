@@ -2,66 +2,37 @@
 
 import functools
 import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import merps
 from merps.engine import Progress, worker_processes
-from merps.errors import DataError
 from merps.evaluation.fold_files import (
     FoldFiles,
     FoldResult,
     FoldTask,
     describe_estimator,
 )
-from merps.evaluation.protocol import RUNGS, fit_fold, plan_folds, run_folds
+from merps.evaluation.protocol import RUNGS, fit_fold, run_folds
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.rows import labeled
-from merps.options import Config, ModelConfig
+from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
+from merps.pipeline.errands import Contender, Errand, run_errand
 from merps.pipeline.features import extract_samples
-from merps.pipeline.models import digest_of_file, make_model
-from merps.pipeline.runs import CHECKPOINTS, FOLDS, LIBRARIES, restore_config
+from merps.pipeline.models import digest_of_file
+from merps.pipeline.runs import CHECKPOINTS, FOLDS, LIBRARIES
 from merps.samples import Samples
-from merps.splits import MER_PS_EMOTIONS
 from merps.store import Store
 
 logger = logging.getLogger(__name__)
 
 # What trains a net, beside the libraries of every run.
 _NET_LIBRARIES = ("torch", "braindecode")
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A model that is evaluated.
-
-    Parameters
-    ----------
-    name : str
-        As it stands in tables.
-    kind : str
-        One of `merps.pipeline.MODELS`.
-    section : ModelConfig
-        Its options.
-    seed : int
-        Of models that draw.
-    """
-
-    name: str
-    kind: str
-    section: ModelConfig
-    seed: int
-
-    def make(self) -> Any:
-        """Make the unfitted model."""
-        return make_model(self.kind, self.section, seed=self.seed)
 
 
 class FoldRunner:
@@ -190,7 +161,7 @@ class FoldRunner:
         if task.model in RUNGS:
             result = fit_fold(RUNGS[task.model](), seconds, task.fold)
         elif call is not None and self._is_net(task.model):
-            errand = _Errand(
+            errand = Errand(
                 store=self._store.path,
                 config=self._config,
                 contender=self._contenders[task.model],
@@ -199,79 +170,13 @@ class FoldRunner:
                 entry=task.entry,
                 checkpoints=checkpoints,
             )
-            result = call(_run_errand, errand)
+            result = call(run_errand, errand)
         else:
             model = self._contenders[task.model].make()
             result = fit_fold(model, samples, task.fold, checkpoints=checkpoints)
         if self._files is not None:
             self._files.write(task, result)
         return result
-
-
-def read_seconds(store: Store, config: Config, *, jobs: int = 1) -> Samples:
-    """Return the labeled seconds of a store, without anything of the signals.
-
-    Parameters
-    ----------
-    store : Store
-        Preprocessed people with labels.
-    config : Config
-        Every option.
-    jobs : int
-        People at once.
-
-    Returns
-    -------
-    Samples
-        The rows that features would have, without columns.
-
-    Raises
-    ------
-    InputError
-        If there are no labels.
-    DataError
-        If the store is damaged.
-    """
-    nothing = config.features.model_copy(update={"bands": {}, "kinds": ()})
-    config = config.model_copy(update={"features": nothing})
-    return labeled(extract_samples(store, config=config, jobs=jobs))
-
-
-def plan_tasks(
-    store: Store,
-    seconds: Samples,
-    models: Iterable[str],
-    protocols: Iterable[str],
-    *,
-    seed: int,
-) -> list[FoldTask]:
-    """Fix the folds of a store's seconds; emotions are balanced where they are known.
-
-    Parameters
-    ----------
-    store : Store
-        Where the seconds are from.
-    seconds : Samples
-        Rows with all labels.
-    models : iterable of str
-        Names of models.
-    protocols : iterable of str
-        Some of `merps.splits.PROTOCOLS`.
-    seed : int
-        Decides the folds.
-
-    Returns
-    -------
-    list of FoldTask
-        In the order of protocols, folds and models.
-
-    Raises
-    ------
-    InputError
-        If there are too few people or videos.
-    """
-    emotions = None if store.source == "unlisted" else MER_PS_EMOTIONS
-    return plan_folds(seconds, models, protocols, seed=seed, emotions=emotions)
 
 
 def open_fold_files(
@@ -318,54 +223,6 @@ def open_fold_files(
     models = {name: describe_estimator(make()) for name, make in RUNGS.items()}
     models |= {one.name: _describe(one) for one in contenders}
     return FoldFiles(run / FOLDS, run / CHECKPOINTS, basis=basis, models=models)
-
-
-class _Errand(NamedTuple):
-    """All that another process has to know to do a fold."""
-
-    store: Path
-    config: Config
-    contender: Contender
-    protocol: str
-    fold: str
-    entry: dict[str, Any]
-    checkpoints: Path | None
-
-
-def _run_errand(errand: _Errand) -> FoldResult:
-    """Do a fold in a process of its own."""
-    model = errand.contender.make()
-    options = (errand.store, errand.config.model_dump_json())
-    tasks = _tasks_in_process(*options, errand.protocol)
-    (task,) = (task for task in tasks if task.fold.name == errand.fold)
-    if task.entry != errand.entry:
-        raise DataError(
-            f"{errand.store}: has changed while it is used; run the command again"
-        )
-    samples = _samples_in_process(*options, needed_blocks(model))
-    return fit_fold(model, samples, task.fold, checkpoints=errand.checkpoints)
-
-
-@functools.cache
-def _opened_in_process(path: Path, text: str) -> tuple[Store, Config, Samples]:
-    """Open a store once in a process that does several folds."""
-    store = Store.open(path)
-    config = restore_config(json.loads(text), where=path)
-    return store, config, read_seconds(store, config)
-
-
-@functools.cache
-def _tasks_in_process(path: Path, text: str, protocol: str) -> list[FoldTask]:
-    """Plan the folds of a protocol once."""
-    store, config, seconds = _opened_in_process(path, text)
-    return plan_tasks(store, seconds, [""], [protocol], seed=config.evaluate.seed)
-
-
-@functools.cache
-def _samples_in_process(path: Path, text: str, needed: tuple[str, ...]) -> Samples:
-    """Link the seconds to the windows of the signals once."""
-    store, config, seconds = _opened_in_process(path, text)
-    return attach_blocks(seconds, store, needed, config=config, jobs=1)
 
 
 class _Beside:
