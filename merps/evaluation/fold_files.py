@@ -175,7 +175,7 @@ class FoldFiles:
         about = sealed(
             {
                 "key": self._key(task),
-                "facts": result.facts,
+                "facts": json.dumps(result.facts),  # as text, it keeps its order
                 "predictions": _digest(result.predictions),
             }
         )
@@ -246,7 +246,7 @@ class FoldFiles:
             raise mismatch(
                 path, expected="what was written", found=str(error), remedy=_REMEDY
             ) from error
-        return FoldResult(predictions.copy(), about["facts"])
+        return FoldResult(predictions.copy(), json.loads(about["facts"]))
 
 
 def describe_estimator(model: Any) -> dict[str, Any]:
@@ -262,11 +262,20 @@ def describe_estimator(model: Any) -> dict[str, Any]:
     dict
         As JSON can hold it.
     """
-    described: dict[str, Any] = {"class": type(model).__qualname__}
-    for name, value in model.get_params(deep=False).items():
-        is_model = hasattr(value, "get_params")
-        described[name] = describe_estimator(value) if is_model else value
-    return described
+    return {"class": type(model).__qualname__} | {
+        name: _plain(value) for name, value in model.get_params(deep=False).items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Describe estimators among parameters, or in mappings and sequences of them."""
+    if hasattr(value, "get_params"):
+        return describe_estimator(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _digest(predictions: SampleTargets) -> str:
