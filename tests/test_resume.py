@@ -8,14 +8,28 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import merps
 from merps.config import load_config
-from merps.errors import InputError
+from merps.errors import DataError, InputError
+from merps.models.convolutional import ConvolutionalRegressor
+from merps.models.lags import LagSearch
 from merps.models.signals import SignalModel
 from merps.models.training import _Training
 from merps.pipeline import evaluate_model
+from merps.pipeline.errands import (
+    Contender,
+    Errand,
+    plan_tasks,
+    read_seconds,
+    run_errand,
+    trains_nets,
+)
+from merps.pipeline.folds import _describe
+from merps.predictions import read_predictions
+from merps.scores import finalize
 
 QUICK = [
     *("model.inner_folds=3", "model.alphas=[10, 1000]", "model.gains=[0, 0.5]"),
@@ -179,21 +193,29 @@ def test_a_model_that_fails_is_named_with_its_fold(noise_store, tmp_path, monkey
     assert len(folds(tmp_path / "run")) >= 3  # the rungs before it are kept
 
 
-def test_nets_in_processes_are_those_of_one(noise_store, tmp_path):
-    models = ["convolutional", "bandpower"]
-    for jobs in (1, 2):
-        path = tmp_path / str(jobs)
-        run(noise_store, path, models=models, protocols=["people"], jobs=jobs)
-        assert not (path / "checkpoints").exists()
-    assert outputs(tmp_path / "2") == outputs(tmp_path / "1")
-    for name in folds(tmp_path / "1"):
-        one, two = (tmp_path / jobs / "folds" / name for jobs in "12")
-        assert one.read_bytes() == two.read_bytes()
+NET = {"models": ["convolutional"], "protocols": ["people"]}
 
 
-def test_a_net_goes_on_inside_its_fold(noise_store, tmp_path, monkeypatch, caplog):
-    options = {"models": ["convolutional"], "protocols": ["people"], "jobs": 1}
-    run(noise_store, tmp_path / "whole", **options)
+@pytest.fixture(scope="module")
+def whole_net(noise_store, tmp_path_factory):
+    path = tmp_path_factory.mktemp("net") / "run"
+    run(noise_store, path, jobs=1, **NET)
+    return path
+
+
+def test_nets_in_processes_are_those_of_one(noise_store, whole_net, tmp_path):
+    path = tmp_path / "run"
+    run(noise_store, path, jobs=2, **NET)
+    assert outputs(path) == outputs(whole_net)
+    for name in folds(whole_net):
+        one, other = (place / "folds" / name for place in (path, whole_net))
+        assert one.read_bytes() == other.read_bytes()
+    assert not (path / "checkpoints").exists()
+
+
+def test_a_net_goes_on_inside_its_fold(
+    noise_store, whole_net, tmp_path, monkeypatch, caplog
+):
     path, step, left = tmp_path / "run", _Training.step, iter(range(9))
 
     def killed(self, batch, targets):
@@ -205,14 +227,61 @@ def test_a_net_goes_on_inside_its_fold(noise_store, tmp_path, monkeypatch, caplo
         patch.setattr(_Training, "step", killed)
         for _ in range(3):
             with pytest.raises(KilledError):
-                run(noise_store, path, **options)
+                run(noise_store, path, jobs=1, **NET)
     (folder,) = (path / "checkpoints").iterdir()
     assert folder.name == "people.convolutional.test_1"
     with caplog.at_level("INFO", logger="merps"):
-        evaluation = run(noise_store, path, **options)
+        evaluation = run(noise_store, path, jobs=1, **NET)
     assert sum("resumed at epoch" in message for message in caplog.messages) == 1
     assert evaluation.n_reused == 3
-    assert outputs(path) == outputs(tmp_path / "whole")
+    assert outputs(path) == outputs(whole_net)
+
+
+def test_a_net_inside_a_model_is_found():
+    net = ConvolutionalRegressor()
+    assert trains_nets(net)
+    assert trains_nets(LagSearch(LagSearch(net)))
+    assert not trains_nets(LagSearch(SignalModel()))
+
+
+def test_a_process_can_do_any_fold(noise_store, whole):
+    config = load_config(None, QUICK)
+    store = merps.Store.open(noise_store)
+    seconds = read_seconds(store, config)
+    (task, *_) = plan_tasks(store, seconds, ["bandpower"], ["both"], seed=0)
+    errand = Errand(
+        store=noise_store,
+        config=config,
+        contender=Contender("bandpower", "bandpower", config.model, 0),
+        protocol="both",
+        fold=task.fold.name,
+        entry=task.entry,
+        checkpoints=None,
+    )
+    made = finalize(run_errand(errand).predictions)
+    ids, values = read_predictions(whole / "predictions" / "both" / "bandpower.csv")
+    assert ids == seconds.ids
+    np.testing.assert_array_equal(values[task.fold.test], made)
+    changed = {**task.entry, "n_test": 1}
+    with pytest.raises(DataError, match="has changed while it is used"):
+        run_errand(errand._replace(entry=changed))
+
+
+def test_weights_that_training_starts_from_are_known_by_what_is_in_them(tmp_path):
+    path = tmp_path / "weights.safetensors"
+
+    def described():
+        section = load_config(None, [f"model.convolutional.pretrained={path}"]).model
+        return _describe(Contender("net", "convolutional", section, 0))
+
+    with pytest.raises(InputError, match=r"weights\.safetensors cannot be read"):
+        described()
+    path.write_bytes(b"a")
+    first = described()
+    assert str(path) not in json.dumps(first)
+    assert first["versions"].keys() == {"torch", "braindecode"}
+    path.write_bytes(b"b")
+    assert described() != first
 
 
 # In processes of their own, killed as by a power cut

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from merps.errors import DataError
 from merps.evaluation.fold_files import FoldResult, FoldTask
 from merps.evaluation.protocol import fit_fold, plan_folds
+from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.rows import labeled
 from merps.options import Config, ModelConfig
 from merps.pipeline.blocks import attach_blocks, needed_blocks
@@ -45,6 +46,28 @@ class Contender:
     def make(self) -> Any:
         """Make the unfitted model."""
         return make_model(self.kind, self.section, seed=self.seed)
+
+
+def trains_nets(model: Any) -> bool:
+    """Tell whether threads would wait for one another in a model.
+
+    Parameters
+    ----------
+    model : estimator
+        Its parameters may be estimators, or mappings of them.
+
+    Returns
+    -------
+    bool
+        Whether it is a net, or has one inside.
+    """
+    if isinstance(model, ConvolutionalRegressor):
+        return True
+    parts = [*model.get_params(deep=False).values()]
+    parts += [
+        one for part in parts if isinstance(part, Mapping) for one in part.values()
+    ]
+    return any(trains_nets(part) for part in parts if hasattr(part, "get_params"))
 
 
 def read_seconds(store: Store, config: Config, *, jobs: int = 1) -> Samples:
@@ -169,7 +192,8 @@ def run_errand(errand: Errand) -> FoldResult:
         raise DataError(
             f"{errand.store}: has changed while it is used; run the command again"
         )
-    samples = _samples_in_process(*options, needed_blocks(model))
+    has_columns = not isinstance(model, ConvolutionalRegressor)
+    samples = _samples_in_process(*options, needed_blocks(model), has_columns)
     return fit_fold(model, samples, task.fold, checkpoints=errand.checkpoints)
 
 
@@ -189,7 +213,11 @@ def _tasks_in_process(path: Path, text: str, protocol: str) -> list[FoldTask]:
 
 
 @functools.cache
-def _samples_in_process(path: Path, text: str, needed: tuple[str, ...]) -> Samples:
-    """Link the seconds to the windows of the signals once."""
-    store, config, seconds = _opened_in_process(path, text)
-    return attach_blocks(seconds, store, needed, config=config, jobs=1)
+def _samples_in_process(
+    path: Path, text: str, needed: tuple[str, ...], has_columns: bool
+) -> Samples:
+    """Compute once what a model asks of the signals; a net alone takes no columns."""
+    store, config, samples = _opened_in_process(path, text)
+    if has_columns:
+        samples = labeled(extract_samples(store, config=config, jobs=1))
+    return attach_blocks(samples, store, needed, config=config, jobs=1)

@@ -18,11 +18,10 @@ from merps.evaluation.fold_files import (
     describe_estimator,
 )
 from merps.evaluation.protocol import RUNGS, fit_fold, run_folds
-from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.rows import labeled
 from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
-from merps.pipeline.errands import Contender, Errand, run_errand
+from merps.pipeline.errands import Contender, Errand, run_errand, trains_nets
 from merps.pipeline.features import extract_samples
 from merps.pipeline.models import digest_of_file
 from merps.pipeline.runs import CHECKPOINTS, FOLDS, LIBRARIES
@@ -123,7 +122,7 @@ class FoldRunner:
 
     def _is_net(self, model: str) -> bool:
         """Tell whether threads would wait for one another in a model."""
-        return isinstance(self._models.get(model), ConvolutionalRegressor)
+        return model in self._models and trains_nets(self._models[model])
 
     def _signals(
         self,
@@ -242,12 +241,22 @@ class _Beside:
 
 def _describe(contender: Contender) -> dict[str, Any]:
     """Say all that decides what a model predicts, beside data and folds."""
-    described = describe_estimator(contender.make())
-    if described.get("pretrained") is not None:
-        described["pretrained"] = digest_of_file(str(described["pretrained"]))
-    if contender.kind == "convolutional":
+    model = contender.make()
+    described = _with_digests(describe_estimator(model))
+    if trains_nets(model):
         described["versions"] = {name: version(name) for name in _NET_LIBRARIES}
     return described
+
+
+def _with_digests(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the digests of files that training starts from in place of their names."""
+    found = dict(described)
+    for name, value in described.items():
+        if isinstance(value, Mapping):
+            found[name] = _with_digests(value)
+        elif name == "pretrained":
+            found[name] = digest_of_file(value)
+    return found
 
 
 def _count_folds(tasks: Sequence[FoldTask]) -> dict[tuple[str, str], int]:
