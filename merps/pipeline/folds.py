@@ -4,7 +4,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -107,10 +107,8 @@ class FoldRunner:
         left = _count_folds(pending)
         progress.expect(len(left))
         samples = self._signals(seconds, pending, len(left), progress)
-        with ExitStack() as stack:
-            call = None
-            if any(self._is_net(task.model) for task in pending) and self._jobs > 1:
-                call = stack.enter_context(worker_processes(self._jobs))
+        elsewhere = any(self._is_elsewhere(task.model) for task in pending)
+        with worker_processes(self._jobs) if elsewhere else nullcontext() as call:
             run = functools.partial(self._run, seconds, samples, call)
             for task, result in run_folds(run, pending, jobs=self._jobs):
                 done[task] = result
@@ -120,9 +118,13 @@ class FoldRunner:
                     progress.done(", ".join(fold))
         return done, n_reused
 
-    def _is_net(self, model: str) -> bool:
-        """Tell whether threads would wait for one another in a model."""
-        return model in self._models and trains_nets(self._models[model])
+    def _is_elsewhere(self, model: str) -> bool:
+        """Tell whether a model runs in processes of their own."""
+        return (
+            self._jobs > 1
+            and model in self._models
+            and trains_nets(self._models[model])
+        )
 
     def _signals(
         self,
@@ -132,12 +134,10 @@ class FoldRunner:
         progress: Progress,
     ) -> Samples:
         """Compute what the models that run here ask of the signals."""
-        names = dict.fromkeys(task.model for task in pending)
-        elsewhere = self._jobs > 1
         here = [
             self._models[name]
-            for name in names
-            if name not in RUNGS and not (elsewhere and self._is_net(name))
+            for name in dict.fromkeys(task.model for task in pending)
+            if name in self._models and not self._is_elsewhere(name)
         ]
         if not here:
             return seconds
@@ -159,7 +159,7 @@ class FoldRunner:
         checkpoints = self._files and self._files.checkpoints(task)
         if task.model in RUNGS:
             result = fit_fold(RUNGS[task.model](), seconds, task.fold)
-        elif call is not None and self._is_net(task.model):
+        elif call is not None and self._is_elsewhere(task.model):
             errand = Errand(
                 store=self._store.path,
                 config=self._config,
