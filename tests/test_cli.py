@@ -522,6 +522,23 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(spawn, simulated, tm
     assert (content["skipped"], content["done"]) == (len(kept), 4 - len(kept))
 
 
+def test_ctrl_c_keeps_finished_folds(spawn, store, tmp_path):
+    arguments = ("evaluate", store, "--out", tmp_path / "run", "--jobs", "1", *QUICK)
+    arguments += ("--protocol", "both,within", "--model", "riemannian")
+    process = spawn(*arguments)
+    assert any("both, test_1 videos-1" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.endswith("nothing is half written, run the same command again\n")
+    kept = {path.name for path in (tmp_path / "run" / "folds").glob("*.safetensors")}
+    assert len(kept) >= 4
+    assert not (tmp_path / "run" / "run.json").exists()
+    result = merps(*arguments)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"folds done before: {len(kept)} of 96\n")
+
+
 def test_two_interrupts_stop_at_once(spawn, simulated, tmp_path):
     process = spawn("preprocess", simulated, "--out", tmp_path / "store")
     assert "preprocess 1/4" in process.stderr.readline()

@@ -297,19 +297,21 @@ def test_ten_kills_at_random_moments_change_nothing(store, tmp_path):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command, start_new_session=True, **quiet)
 
-    started = time.monotonic()
     assert start(tmp_path / "whole").wait() == 0
-    took_s = time.monotonic() - started
-    chance, path, seen, n_killed = random.Random(5), tmp_path / "run", {}, 0
-    while n_killed < 10:
+    most = len(folds(tmp_path / "whole")) // 13  # new folds in one life
+    chance, path, seen = random.Random(5), tmp_path / "run", {}
+    for number in range(10):
         process = start(path)
-        while process.poll() is None and len(folds(path)) == len(seen):
-            time.sleep(0.01)  # until it has got on
-        time.sleep(chance.uniform(0, took_s / 20))
+        if number % 5 == 4:  # before there is a new fold
+            time.sleep(chance.uniform(0, 3))
+        else:
+            wanted = len(seen) + chance.randint(1, most)
+            while process.poll() is None and len(folds(path)) < wanted:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.05))
         assert process.poll() is None, "it was done before it was killed ten times"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        n_killed += 1
         now = folds(path)
         assert seen.items() <= now.items()  # what was done is not done again
         assert not (path / "run.json").exists()
