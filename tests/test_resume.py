@@ -18,7 +18,7 @@ from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.lags import LagSearch
 from merps.models.signals import SignalModel
 from merps.models.training import _Training
-from merps.pipeline import evaluate_model
+from merps.pipeline import evaluate_model, fit_model
 from merps.pipeline.errands import (
     Contender,
     Errand,
@@ -129,6 +129,8 @@ def test_an_interrupted_run_goes_on(
             run(noise_store, path, jobs=jobs)
     left = folds(path)
     assert len([name for name in left if "bandpower" in name]) == n_fits
+    with pytest.raises(InputError, match="holds a run of merps evaluate, not of merps"):
+        fit_model(noise_store, path, model="constant")
     assert (path / "folds" / "manifest.json").exists()
     assert not (path / "run.json").exists()
     for name in ("x.json", "folds/x.safetensors"):

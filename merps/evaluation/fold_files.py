@@ -25,8 +25,10 @@ from merps.store.files import (
 
 logger = logging.getLogger(__name__)
 
+#: Who and what is on both sides of every fold.
+MANIFEST = "manifest.json"
+
 _SUFFIX, _CONTENT = ".safetensors", "fold"
-_MANIFEST = "manifest.json"
 _MOST_BYTES = 2**28
 _REMEDY = "the fold is done again"
 
@@ -121,7 +123,7 @@ class FoldFiles:
         SpaceError
             If it cannot be written.
         """
-        path = self._folder / _MANIFEST
+        path = self._folder / MANIFEST
         folds: dict[str, dict[str, Any]] = {}
         for task in tasks:
             folds.setdefault(task.fold.protocol, {})[task.fold.name] = task.entry

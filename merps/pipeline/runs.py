@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from merps import __version__
 from merps.config import dump_config
 from merps.errors import DataError, InputError, mismatch
+from merps.evaluation.fold_files import MANIFEST
 from merps.models.persistence import DESCRIPTION, WEIGHTS
 from merps.options import Config
 from merps.store import Store
@@ -280,9 +281,11 @@ def _require_own_folder(path: Path, kind: Kind) -> None:
         found = read_card(path)["kind"]
     except DataError:  # none, or damaged: then all that is there must be ours
         found = None
-    if found not in (kind, None):
+    begun = "evaluate" if (path / FOLDS / MANIFEST).is_file() else None
+    owner = found or begun
+    if owner not in (kind, None):
         raise InputError(
-            f"{path} holds a run of merps {found}, not of merps {kind}; choose "
+            f"{path} holds a run of merps {owner}, not of merps {kind}; choose "
             "another folder"
         )
     names = {entry.name for entry in path.iterdir()}
