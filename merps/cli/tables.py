@@ -74,7 +74,7 @@ def tell_preprocessed(session: Session, done: "Preprocessed", store: Path) -> No
 
 
 def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
-    """Print one table a protocol, signal-free baselines first.
+    """Print a table for each protocol, signal-free baselines first.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def comparison_table(
     Returns
     -------
     rich.table.Table
-        Signal-free baselines above a line, the others below.
+        Signal-free baselines above a gap, the others below.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
