@@ -2,13 +2,19 @@
 
 import importlib
 import logging
+import logging.handlers
+import multiprocessing
+import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol, runtime_checkable
 
 from merps.errors import InputError, MerpsError, SpaceError
@@ -185,6 +191,119 @@ def worker_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=patient, cancel_futures=True)
+
+
+@contextmanager
+def worker_processes(jobs: int) -> Iterator[Callable[..., Any]]:
+    """Keep processes at hand for tasks that would wait for one another as threads.
+
+    Each thread of `run_tasks` may hand its task to one of them and wait for the value.
+    Processes are started afresh, when they are first needed, and hold linear algebra to
+    one thread, so that values are those of `run_tasks`. Their log lines come with the
+    value. They pass over Ctrl-C, which `run_tasks` answers, and end with this process,
+    however it ends.
+
+    Parameters
+    ----------
+    jobs : int
+        How many processes there are.
+
+    Yields
+    ------
+    callable
+        Takes a function of a module and its arguments, which are copied and should be
+        small, and returns its value; a `MerpsError` or a lack of memory is raised as
+        the function has raised it, and `SpaceError` where a process has died. Threads
+        may call it at the same time, but not the main one, which listens to Ctrl-C.
+
+    Raises
+    ------
+    InputError
+        If `jobs` is not positive.
+    """
+    require_jobs(jobs)
+    context = multiprocessing.get_context("spawn")
+    alive, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_end_with, initargs=(alive,)
+    )
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        level = logging.getLogger("merps").getEffectiveLevel()
+        try:
+            with _deaf_children():
+                future = pool.submit(_work, function, arguments, level)
+            value, error, records = future.result()
+        except BrokenProcessPool as broken:
+            raise SpaceError(
+                "a worker process has ended by itself, perhaps for lack of memory; run "
+                "with fewer jobs; a script that calls merps with several jobs must do "
+                'so under if __name__ == "__main__"'
+            ) from broken
+        for record in records:
+            logging.getLogger(record.name).handle(record)
+        if error is not None:
+            raise error
+        return value
+
+    patient = True
+    try:
+        yield call
+    except KeyboardInterrupt:
+        patient = False
+        ours.close()  # they leave their work at once
+        raise
+    finally:
+        pool.shutdown(wait=patient, cancel_futures=True)
+        ours.close()
+        alive.close()
+
+
+def _work(
+    function: Callable[..., Any], arguments: tuple, level: int
+) -> tuple[Any, Exception | None, list[logging.LogRecord]]:
+    """Call a function in a worker process; return its value or error, and log lines."""
+    from threadpoolctl import threadpool_limits
+
+    importlib.import_module("scipy.linalg")
+    told, kept = logging.getLogger("merps"), _Kept([])
+    told.setLevel(level)
+    told.addHandler(kept)
+    try:
+        with threadpool_limits(1):
+            return function(*arguments), None, kept.queue
+    except (MerpsError, MemoryError) as error:
+        return None, error, kept.queue
+    finally:
+        told.removeHandler(kept)
+
+
+class _Kept(logging.handlers.QueueHandler):
+    """Keeps log lines in a list, in a form that another process can read."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.queue.append(record)
+
+
+def _end_with(alive: Connection) -> None:
+    """Let a worker process end when the other end of a pipe is closed."""
+
+    def watch() -> None:
+        wait_for([alive])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Keep Ctrl-C from processes that this thread starts."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 class _Interrupt:

@@ -182,42 +182,51 @@ def test_evaluate_predict_and_score_agree(store, newcomers, tmp_path):
     assert list(protocols) == ["people", "within"]
     for models in protocols.values():
         assert list(models) == ["constant", "video", "video_time", "bandpower"]
-        assert all(metrics.keys() == METRICS for metrics in models.values())
+        assert all(metrics.keys() >= METRICS for metrics in models.values())
     evaluation = evaluate_model(store, models=[], protocols=["people"])
     targets = tmp_path / "targets.csv"
     write_predictions(targets, evaluation.samples.ids, evaluation.samples.targets)
     for protocol, models in protocols.items():
         for model, metrics in models.items():
             file = out / "predictions" / protocol / f"{model}.csv"
-            assert content_of(merps("score", file, targets, "--json")) == metrics
+            scored = content_of(merps("score", file, targets, "--json"))
+            assert scored == {name: metrics[name] for name in METRICS}
     table = merps("score", file, targets)
     assert f"{metrics['mae']:.3f}" in table.stdout
     assert table.stdout.split()[:2] == ["120", "samples"]
 
 
-def test_the_table_fits_a_terminal(store, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    arguments = (
-        "--model",
-        "",
-        "--protocol",
-        "people",
-        "--set",
-        "evaluate.bootstrap=50",
-    )
-    result = merps("evaluate", store, "--out", tmp_path / "run", *arguments)
+def test_the_table_fits_a_terminal_and_a_pipe(store, tmp_path, monkeypatch):
+    arguments = ("evaluate", store, "--out", tmp_path / "run", "--protocol", "people")
+    arguments += ("--model", "bandpower", *QUICK)
+    result = merps(*arguments)
     assert result.exit_code == 0
     table = result.stdout.split("\n\n")[1].splitlines()
     assert table[0] == "people: new people, same videos (the official split)"
+    against = re.search(r"vs (\w+)", table[1])[1]
     assert table[1].split() == (
-        "model uses MAE interval valence arousal CCC Pearson".split()
+        f"model MAE valence arousal CCC Pearson added vs {against} p".split()
     )
-    assert [line.split()[:2] for line in table[3:]] == [
-        [name, "labels"] for name in ("constant", "video", "video_time")
-    ]
-    assert max(map(len, table)) <= 80
-    assert "…" not in result.stdout
+    rows = [line.split() for line in table[3:] if line.strip()]
+    assert [row[0] for row in rows] == ["constant", "video", "video_time", "bandpower"]
+    for row in rows:
+        assert len(row) == (7 + 1 if row[0] == against else 7 + 4)
+    assert 80 < max(map(len, table)) <= 100
     assert "Transductive" in result.stdout
+    monkeypatch.setattr(Session, "width", 80)
+    monkeypatch.setattr(Session, "_out", lambda _: Console(width=80))
+    again = merps(*arguments)
+    assert again.stdout.startswith("folds done before: 16 of 16\n")
+    table = again.stdout.split("\n\n")[2].splitlines()
+    assert max(map(len, table)) <= 80
+    assert table[2].split() == (
+        f"model MAE valence arousal CCC Pearson added {against} p".split()
+    )
+    numbers = [line.split() for line in table[4:] if line.strip()]
+    assert [row[0] for row in numbers[::2]] == [row[0] for row in rows]
+    for one, row, below in zip(rows, numbers[::2], numbers[1::2], strict=True):
+        assert sorted(part.strip("()") for part in one) == sorted(row + below)
+    assert "…" not in result.stdout + again.stdout
 
 
 def test_predict(run, newcomers, tmp_path):
@@ -515,6 +524,23 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(spawn, simulated, tm
     assert (content["skipped"], content["done"]) == (len(kept), 4 - len(kept))
 
 
+def test_ctrl_c_keeps_finished_folds(spawn, store, tmp_path):
+    arguments = ("evaluate", store, "--out", tmp_path / "run", "--jobs", "1", *QUICK)
+    arguments += ("--protocol", "both,within", "--model", "riemannian")
+    process = spawn(*arguments)
+    assert any("both, test_1 videos-1" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.endswith("nothing is half written, run the same command again\n")
+    kept = {path.name for path in (tmp_path / "run" / "folds").glob("*.safetensors")}
+    assert len(kept) >= 4
+    assert not (tmp_path / "run" / "run.json").exists()
+    result = merps(*arguments)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"folds done before: {len(kept)} of 96\n")
+
+
 def test_two_interrupts_stop_at_once(spawn, simulated, tmp_path):
     process = spawn("preprocess", simulated, "--out", tmp_path / "store")
     assert "preprocess 1/4" in process.stderr.readline()
@@ -537,7 +563,7 @@ def test_output_goes_to_any_terminal_and_pipe(spawn, noise_store, tmp_path):
     assert (stdout + stderr).isascii()
     assert "\x1b" not in stdout + stderr
     assert "..." not in stdout  # a pipe has no width to cut at
-    assert stderr.splitlines()[-1] == "evaluate 5/5 videos, videos-3"
+    assert stderr.splitlines()[-1] == "evaluate 3/3 videos, videos-3"
 
 
 def test_a_reader_that_leaves_is_no_fault(spawn, noise):

@@ -8,8 +8,9 @@ import torch
 from safetensors.numpy import save_file
 from windowed import EEG, TINY, make_windowed, unlabeled, with_block
 
-from merps.errors import DataError, InputError
+from merps.errors import DataError, InputError, SpaceError
 from merps.models.convolutional import ConvolutionalRegressor
+from merps.models.determinism import torch_settings
 from merps.samples import Block
 
 JOINED = {
@@ -56,6 +57,25 @@ def test_settings_of_torch_come_back(rng):
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == n_threads
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_half_precision_is_close_to_the_whole_one(rng):
+    samples = make_windowed(rng, effect=1.0)
+    whole, half = (make(amp=amp, epochs=1).fit(samples) for amp in (False, True))
+    assert {array.dtype for array in half.weights_.values()} == {
+        array.dtype for array in whole.weights_.values()
+    }
+    np.testing.assert_allclose(half.history_, whole.history_, rtol=0.05)
+    assert any((half.weights_[k] != v).any() for k, v in whole.weights_.items())
+
+
+def test_a_device_without_memory_is_told_as_such():
+    def fill():
+        with torch_settings(device="cpu", threads=1, seed=0):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(SpaceError, match="device=cpu has not enough memory; run with"):
+        fill()
 
 
 @pytest.mark.parametrize("effect", [1.0, 0.0])

@@ -1,14 +1,17 @@
+import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
 
-from merps.engine import run_tasks, worker_threads
+from merps.engine import run_tasks, worker_processes, worker_threads
 from merps.errors import DataError, InputError, SpaceError
 
 JOBS = [1, 2, 3]
@@ -336,3 +339,109 @@ def test_values_do_not_depend_on_jobs(rng):
 def test_jobs_are_checked_before_anything_runs():
     with pytest.raises(InputError, match="jobs must be at least 1, got 0"):
         run_tasks(str, [1], jobs=0)
+
+
+# Processes
+
+
+def answer(task):
+    """What a worker process is asked; anything odd that can happen there."""
+    logging.getLogger("merps.tests").warning("asked %s", task)
+    if task == "data":
+        raise DataError("file x is cut")
+    if task == "memory":
+        raise MemoryError
+    if task == "dead":
+        os._exit(3)
+    if task == "threads":
+        from threadpoolctl import threadpool_info
+
+        return {info["num_threads"] for info in threadpool_info()}
+    return task, os.getpid()
+
+
+def test_processes_answer_like_threads(caplog):
+    with worker_processes(2) as call:
+
+        def run(task):
+            return call(answer, task)
+
+        tasks = ["a", "data", "b", "memory", "threads"]
+        outcomes = list(run_tasks(run, tasks, jobs=2))
+        assert [outcomes[k].value[0] for k in (0, 2)] == ["a", "b"]
+        assert os.getpid() not in {outcomes[k].value[1] for k in (0, 2)}
+        assert str(outcomes[1].error) == "file x is cut"
+        assert "memory: not enough memory" in str(outcomes[3].error)
+        assert outcomes[4].value == {1}
+        told = {r.getMessage() for r in caplog.records if r.name == "merps.tests"}
+        assert told == {f"asked {task}" for task in tasks}
+        (dead,) = run_tasks(run, ["dead"], jobs=2)
+        assert isinstance(dead.error, SpaceError)
+        assert "run with fewer jobs" in str(dead.error)
+
+
+SLEEPERS = """
+import sys, time, os
+from pathlib import Path
+from merps.engine import run_tasks, worker_processes
+
+def sleep(folder, task):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(0.5 if task < 2 else 600)
+    (Path(folder) / f"done-{task}").touch()
+
+if __name__ == "__main__":
+    with worker_processes(2) as call:
+        list(run_tasks(lambda t: call(sleep, sys.argv[1], t), range(4), jobs=2))
+"""
+
+
+@pytest.mark.parametrize("how", ["kill", "twice", "once"])
+def test_processes_end_with_the_one_that_started_them(tmp_path, how):
+    script = tmp_path / "sleepers.py"
+    script.write_text(SLEEPERS)
+    folder = tmp_path / "found"
+    folder.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, script, folder],
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def pids():
+        return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+
+    def is_alive(pid):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        stat = Path(f"/proc/{pid}/stat")  # Linux has it, and keeps the dead there
+        return not (stat.exists() and stat.read_text().rpartition(")")[2][:2] == " Z")
+
+    def wait_until(condition):
+        for _ in range(1200):
+            if condition():
+                return
+            time.sleep(0.05)
+        pytest.fail("nothing has happened for a minute")
+
+    n_started = 1 if how == "once" else 2
+    wait_until(lambda: len(pids()) >= n_started)
+    if how == "kill":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: children, too
+        if how == "twice":
+            assert any("press Ctrl-C again" in line for line in process.stderr)
+            os.killpg(process.pid, signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == (-signal.SIGKILL if how == "kill" else -signal.SIGINT)
+    wait_until(lambda: not any(map(is_alive, pids())))
+    done = {path.name for path in folder.iterdir() if not path.name.isdecimal()}
+    if how == "once":
+        assert done == {"done-0", "done-1"}
+        assert "BrokenProcessPool" not in stderr

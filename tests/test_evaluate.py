@@ -18,6 +18,7 @@ METRICS = {"mse", "rmse"} | {
     for name in ("mae", "ccc", "pearson")
     for end in ("", "_valence", "_arousal")
 }
+ADDED = {f"pearson_added{end}" for end in ("", "_valence", "_arousal")}
 QUICK = load_config(
     None,
     [
@@ -48,7 +49,8 @@ def test_the_result_is_the_object_that_others_rely_on(evaluated):
     assert list(content["protocols"]) == list(PROTOCOLS)
     for models in content["protocols"].values():
         assert list(models) == QUICK_NAMES
-        assert all(metrics.keys() == METRICS for metrics in models.values())
+        assert all(metrics.keys() == METRICS | ADDED for metrics in models.values())
+        assert models["constant"]["pearson_added"] == 0
 
 
 def test_files_scored_by_themselves_say_the_same(evaluated, tmp_path):
@@ -163,7 +165,7 @@ def test_transductive_steps_are_told():
     )
 
 
-def test_progress_counts_people_and_folds(noise_store):
+def test_progress_counts_folds_and_people_whose_signals_are_needed(noise_store):
     class Counter:
         total, units = None, 0
 
@@ -181,7 +183,7 @@ def test_progress_counts_people_and_folds(noise_store):
         config=QUICK,
         progress=counter,
     )
-    assert counter.total == counter.units == 2 + 2 + 2 * 3
+    assert counter.total == counter.units == 2 + 2 * 3
 
 
 def test_steps_of_models_are_told():

@@ -5,7 +5,7 @@ import pytest
 from tables import make_samples, scrambled
 
 from merps.errors import InputError
-from merps.evaluation.protocol import RUNGS, evaluate
+from merps.evaluation.protocol import RUNGS, evaluate, plan_folds
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import ConstantPrior, VideoTimePrior
 from merps.models.signals import SignalModel
@@ -134,14 +134,17 @@ def test_ladder_of_known_effects(evaluated):
     assert both["video"] == both["video_time"] == both["constant"]
 
 
-def test_every_fold_is_announced(samples):
-    seen = []
-    run(samples, ["people", "videos"], {}, on_fold=lambda *names: seen.append(names))
-    assert seen == [
-        (protocol, fold.name)
+def test_the_plan_is_fixed_by_names_and_seed(samples):
+    tasks = plan_folds(samples, ["a", "b"], ["people", "videos"], seed=0)
+    assert [(t.fold.protocol, t.fold.name, t.model) for t in tasks] == [
+        (protocol, fold.name, model)
         for protocol in ("people", "videos")
         for fold in folds(protocol, samples.people, samples.stimuli, seed=0)
+        for model in ("a", "b")
     ]
+    labels = samples.with_targets(256 - samples.targets)
+    again = plan_folds(labels, ["a", "b"], ["people", "videos"], seed=0)
+    assert [task.entry for task in again] == [task.entry for task in tasks]
 
 
 def test_what_cannot_be_evaluated_is_refused(samples):

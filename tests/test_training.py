@@ -146,11 +146,12 @@ def test_seed_decides_and_jobs_do_not(rng):
     assert any((other.weights_[k] != v).any() for k, v in first.weights_.items())
 
 
-@pytest.mark.parametrize("kind", ["one", "sequence", "graph"])
+@pytest.mark.parametrize("kind", ["one", "amp", "sequence", "graph"])
 def test_killed_and_resumed_is_the_same(rng, tmp_path, monkeypatch, kind):
     samples = make_windowed(rng)
     options = {
         "one": {},
+        "amp": {"amp": True},
         "sequence": {"sequence_s": 3, "embedding": 2, "loss": "ccc"},
         "graph": {"net": "GraphCrossAttention", "net_options": {"width": 4}},
     }[kind]

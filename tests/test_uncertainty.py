@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from merps.errors import InputError
-from merps.evaluation.uncertainty import bootstrap_people, paired_difference
+from merps.evaluation.uncertainty import (
+    bootstrap_people,
+    compare_models,
+    paired_difference,
+)
 from merps.scores import score
 
 
@@ -108,3 +112,95 @@ def test_bad_arguments_are_refused(rng):
     predictions, targets, people = make(rng, n_people=2, n=8)
     with pytest.raises(InputError, match="n_resamples=0"):
         bootstrap_people(predictions, targets, people, n_resamples=0, seed=0)
+
+
+# People and videos at once
+
+
+def crossed(rng, *, n_people=5, n_stimuli=4, n=6):
+    """Predictions, a reference, targets, people and stimuli."""
+    predictions, targets, people = make(rng, n_people, n_stimuli * n, spread=5.0)
+    stimuli = np.tile(np.repeat([f"V{k}" for k in range(n_stimuli)], n), n_people)
+    reference = predictions + 60 * rng.normal(size=predictions.shape)
+    return predictions, reference, targets, people, stimuli
+
+
+def test_comparison_equals_naive(rng):
+    predictions, reference, targets, people, stimuli = crossed(rng)
+    kept = rng.random(len(people)) < 0.8  # trials of several lengths
+    arrays = [a[kept] for a in (predictions, reference, targets, people, stimuli)]
+    predictions, reference, targets, people, stimuli = arrays
+    draws = np.random.default_rng(3)
+    of_people = draws.multinomial(5, [0.2] * 5, size=60)
+    of_stimuli = draws.multinomial(4, [0.25] * 4, size=60)
+    rows_of = np.unique(people, return_inverse=True)[1]
+    columns_of = np.unique(stimuli, return_inverse=True)[1]
+    expected = []
+    for person, stimulus in zip(of_people, of_stimuli, strict=True):
+        rows = np.repeat(np.arange(len(people)), person[rows_of] * stimulus[columns_of])
+        one, other = (
+            score(made[rows], targets[rows]) for made in (predictions, reference)
+        )
+        expected.append({name: one[name] - other[name] for name in one})
+    found = compare_models(*arrays, n_resamples=60, seed=3)
+    first, second = score(predictions, targets), score(reference, targets)
+    assert found.keys() == first.keys()
+    for name, difference in found.items():
+        values = [one[name] for one in expected]
+        assert difference.value == first[name] - second[name]
+        limits = np.percentile(values, [2.5, 97.5])
+        assert (difference.low, difference.high) == pytest.approx(limits, rel=1e-8)
+        beyond = min(np.sum(np.array(values) <= 0), np.sum(np.array(values) >= 0))
+        assert difference.p == min(1.0, 2 * (1 + beyond) / 61)
+
+
+def test_comparison_has_two_sides(rng):
+    predictions, reference, *others = crossed(rng, n_people=8, n_stimuli=6)
+    options = {"n_resamples": 200, "seed": 0}
+    ours = compare_models(predictions, reference, *others, **options)
+    theirs = compare_models(reference, predictions, *others, **options)
+    assert ours["mae"].value < 0 < ours["pearson"].value
+    assert ours["mae"].p == theirs["mae"].p == pytest.approx(2 / 201)
+    assert ours["mae"].low == pytest.approx(-theirs["mae"].high)
+    same = compare_models(predictions, predictions, *others, **options)
+    assert {(d.low, d.value, d.high, d.p) for d in same.values()} == {(0, 0, 0, 1)}
+
+
+def test_equal_models_are_told_apart_no_more_often_than_said(rng):
+    found = []
+    for seed in range(40):
+        effects = [10 * rng.normal(size=(2, n, 1, 1)) for n in (24, 15)]
+        noise = (
+            effects[0][:, :, None]
+            + effects[1][:, None]
+            + 10 * rng.normal(size=(2, 24, 15, 1, 2))
+        )
+        one, other = 128 + noise.reshape(2, -1, 2)
+        names = np.indices((24, 15, 1))
+        people, stimuli = names[0].ravel().astype(str), names[1].ravel().astype(str)
+        targets = np.full(one.shape, 60.0)
+        compared = compare_models(
+            one, other, targets, people, stimuli, n_resamples=200, seed=seed
+        )
+        found.append(compared["mae"].p)
+    assert np.mean(np.array(found) < 0.05) <= 0.1
+    assert np.median(found) > 0.25
+
+
+def test_draws_without_a_sample_are_left_out(rng):
+    people, stimuli = np.array(["a", "b"]), np.array(["V1", "V2"])
+    predictions, targets = np.array([[1, 2], [3, 4]]), np.array([[2, 2], [5.0, 4]])
+    found = compare_models(
+        predictions, predictions + 1, targets, people, stimuli, n_resamples=50, seed=0
+    )
+    assert all(np.isfinite([d.low, d.high, d.p]).all() for d in found.values())
+
+
+def test_one_person_or_one_stimulus_cannot_be_compared(rng):
+    predictions, reference, targets, people, stimuli = crossed(rng)
+    options = {"n_resamples": 20, "seed": 0}
+    one = np.full(len(people), "x")
+    with pytest.raises(InputError, match="one person has no spread"):
+        compare_models(predictions, reference, targets, one, stimuli, **options)
+    with pytest.raises(InputError, match="one stimulus has no spread"):
+        compare_models(predictions, reference, targets, people, one, **options)

@@ -258,7 +258,7 @@ def evaluate(
             progress=steps,
         )
     tell_evaluation(session, evaluation)
-    session.say(f"predictions, metrics and run card in {out}")
+    session.say(f"predictions, metrics, comparisons and run card in {out}")
     session.result(evaluation.as_dict())
 
 

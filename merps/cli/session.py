@@ -78,11 +78,20 @@ class Session:
             The table.
         """
         if not (self.quiet or self.as_json):
-            out = _console()
-            if not out.is_terminal:
-                # A file or a pipe has no width; tables must not be cut to 80 columns.
-                out.width = max(out.width, _NARROW)
-            out.print(table)
+            self._out().print(table)
+
+    @property
+    def width(self) -> int:
+        """How many columns a table may have."""
+        return self._out().width
+
+    def _out(self) -> "Console":
+        """Return standard output as something to print tables on."""
+        out = _console()
+        if not out.is_terminal:
+            # A file or a pipe has no width; tables must not be cut to 80 columns.
+            out.width = max(out.width, _NARROW)
+        return out
 
     def result(self, content: dict[str, Any]) -> None:
         """Print the result for a machine, where it was asked for.

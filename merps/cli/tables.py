@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 from merps.cli.session import Session
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from merps.evaluation.uncertainty import Interval
     from merps.inspection import CheckResult
     from merps.pipeline import Evaluation, Preprocessed
+    from merps.pipeline.comparison import ProtocolComparison
     from merps.submission import Bundle
 
 _HELD_OUT = {
@@ -25,6 +28,7 @@ WHEN = {
     "(+ lookahead_s).",
 }
 _NAME_WIDTH = len("convolutional")
+_WIDE, _WIDER = 100, 110
 _SIGNAL_FREE = ("constant", "video", "video_time")
 
 
@@ -77,7 +81,7 @@ def tell_preprocessed(session: Session, done: "Preprocessed", store: Path) -> No
 
 
 def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
-    """Print scores by protocol, signal-free baselines first.
+    """Print a table for each protocol, signal-free baselines first.
 
     Parameters
     ----------
@@ -86,21 +90,99 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
     evaluation : Evaluation
         What was found.
     """
-    session.say("Out-of-fold scores; MAE on the scale 1..255, with 95 % intervals")
+    if evaluation.n_reused:
+        session.say(
+            f"folds done before: {evaluation.n_reused} of {evaluation.n_folds}\n"
+        )
+    session.say(
+        "Out-of-fold scores; MAE on the scale 1..255, less is better. The first three "
+        "use no\nsignals."
+    )
     for protocol, scores in evaluation.scores.items():
-        tell_scores(
-            session,
-            f"\n{protocol}: {_HELD_OUT[protocol]}",
-            scores,
-            evaluation.intervals[protocol],
+        session.say(f"\n{protocol}: {_HELD_OUT[protocol]}")
+        session.show(
+            comparison_table(
+                scores,
+                evaluation.intervals[protocol],
+                evaluation.comparisons[protocol],
+                width=session.width,
+            )
         )
     people = len(set(evaluation.samples.people))
     session.say(
-        f"\n{len(evaluation.samples)} seconds of {people} people. Pooled over samples; "
-        f"intervals by bootstrap over people.\n{WHEN[evaluation.phase]}"
+        f"\n{len(evaluation.samples)} seconds of {people} people, pooled. Beside or "
+        "below a number: its 95 % interval.\n"
+        "MAE: people drawn anew. vs, p: the difference to the best baseline, people "
+        "and\nvideos drawn anew. added: Pearson of what is added to the training "
+        f"median.\n{WHEN[evaluation.phase]}"
     )
     for step in evaluation.transductive:
         session.say(f"Transductive (unlabeled data of the test person): {step}.")
+
+
+def comparison_table(
+    scores: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, "Interval"]],
+    compared: "ProtocolComparison",
+    *,
+    width: int,
+) -> "Table":
+    """Return the table of one protocol.
+
+    Parameters
+    ----------
+    scores : dict of dict of float
+        Metrics by model.
+    intervals : dict of dict of Interval
+        Of the same metrics; none where a model is absent.
+    compared : ProtocolComparison
+        The models beside the best rung.
+    width : int
+        Columns of the terminal; intervals stand below their numbers in a narrow one.
+
+    Returns
+    -------
+    rich.table.Table
+        Signal-free baselines above a gap, the others below.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    between = " " if width >= _WIDE else "\n"
+    padding = (0, 1, 0, 0) if width >= _WIDER else 0
+    table = Table(box=SIMPLE_HEAD, padding=padding, show_edge=False)
+    table.add_column("model", no_wrap=True)
+    against = f"vs{between}{compared.best_rung}"
+    for name in ("MAE", "valence", "arousal", "CCC", "Pearson", "added", against, "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, (name, metrics) in enumerate(scores.items()):
+        if number == len(_SIGNAL_FREE):
+            table.add_section()
+        mae = intervals[name]["mae"] if name in intervals else None
+        model = compared.models[name]
+        difference = model.difference.get("mae")
+        table.add_row(
+            name,
+            f"{metrics['mae']:.2f}" + _limits(mae, between),
+            f"{metrics['mae_valence']:.2f}",
+            f"{metrics['mae_arousal']:.2f}",
+            f"{metrics['ccc']:.3f}",
+            f"{metrics['pearson']:.3f}",
+            f"{model.added['pearson_added']:.3f}",
+            f"{difference.value:+.2f}{_limits(difference, between)}"
+            if difference
+            else "",
+            f"{difference.p:.3f}" if difference else "",
+        )
+    return table
+
+
+def _limits(interval: "Interval | None", between: str) -> str:
+    """Write an interval behind its number, or below it; nothing where there is none."""
+    if interval is None:
+        return ""
+    limits = f"{interval.low:.1f}..{interval.high:.1f}"
+    return between + (f"({limits})" if between == " " else limits)
 
 
 def tell_scores(

@@ -3,14 +3,18 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from merps.engine import run_tasks
 from merps.errors import InputError
+from merps.evaluation.fold_files import FoldResult, FoldTask
+from merps.evaluation.transduction import stand_ins
+from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.samples import Samples
 from merps.scores import per_trial, score
@@ -99,6 +103,51 @@ class ProtocolResult:
         }
 
 
+def plan_folds(
+    samples: Samples,
+    models: Iterable[str],
+    protocols: Iterable[str],
+    *,
+    seed: int,
+    emotions: Mapping[str, str] | None = None,
+) -> list[FoldTask]:
+    """Fix which model is fitted and asked on what, before anything is.
+
+    Parameters
+    ----------
+    samples : Samples
+        Rows with all labels; signals are not looked at.
+    models : iterable of str
+        Names of models.
+    protocols : iterable of str
+        Some of `merps.splits.PROTOCOLS`.
+    seed : int
+        Decides the folds.
+    emotions : mapping from str to str, optional
+        Target emotion of stimuli, to balance folds of stimuli.
+
+    Returns
+    -------
+    list of FoldTask
+        In the order of protocols, folds and models.
+
+    Raises
+    ------
+    InputError
+        If labels are missing, or a protocol is unknown or cannot be applied.
+    """
+    if not np.isfinite(samples.require_targets()).all():
+        raise InputError("some labels are missing; take only the labeled rows first")
+    options = {"seed": seed, "emotions": emotions}
+    models = tuple(models)
+    tasks = []
+    for protocol in protocols:
+        for fold in folds(protocol, samples.people, samples.stimuli, **options):
+            entry = _entry(fold, samples)
+            tasks += [FoldTask(model, fold, entry) for model in models]
+    return tasks
+
+
 def evaluate(
     samples: Samples,
     models: Mapping[str, Callable[[], Any]],
@@ -107,7 +156,6 @@ def evaluate(
     seed: int,
     jobs: int,
     emotions: Mapping[str, str] | None = None,
-    on_fold: Callable[[str, str], None] | None = None,
 ) -> list[ProtocolResult]:
     """Predict each sample by models that were fitted without its fold.
 
@@ -128,8 +176,6 @@ def evaluate(
         How many folds run at a time; changes nothing in the result.
     emotions : mapping from str to str, optional
         Target emotion of stimuli, to balance folds of stimuli.
-    on_fold : callable, optional
-        Called with protocol and fold name when a fold is done.
 
     Returns
     -------
@@ -142,43 +188,104 @@ def evaluate(
         If labels are missing, a protocol is unknown or cannot be applied, or a model
         cannot be fitted.
     """
-    if not np.isfinite(samples.require_targets()).all():
-        raise InputError("some labels are missing; take only the labeled rows first")
     models = {**RUNGS, **models}
-    divided = {
-        protocol: folds(
-            protocol, samples.people, samples.stimuli, seed=seed, emotions=emotions
-        )
-        for protocol in protocols
-    }
+    tasks = plan_folds(samples, models, protocols, seed=seed, emotions=emotions)
 
-    def run(
-        fold: Fold,
-    ) -> dict[str, tuple[SampleTargets, Facts]]:
-        return _run_fold(samples, models, fold)
+    def run(task: FoldTask) -> FoldResult:
+        return fit_fold(models[task.model](), samples, task.fold)
 
-    tasks = [fold for parts in divided.values() for fold in parts]
-    predictions = {
-        protocol: {name: np.full((len(samples), 2), np.nan) for name in models}
-        for protocol in divided
-    }
-    facts: dict = {protocol: {name: {} for name in models} for protocol in divided}
-    for outcome in run_tasks(run, tasks, jobs=jobs, describe=_describe):
-        fold = outcome.task
+    return join_results(tasks, dict(run_folds(run, tasks, jobs=jobs)))
+
+
+def run_folds(
+    run: Callable[[FoldTask], FoldResult], tasks: Sequence[FoldTask], *, jobs: int
+) -> Iterator[tuple[FoldTask, FoldResult]]:
+    """Run tasks in threads, in order, until one fails.
+
+    Parameters
+    ----------
+    run : callable
+        Fits and asks a model.
+    tasks : sequence of FoldTask
+        What is to be done.
+    jobs : int
+        How many run at a time.
+
+    Yields
+    ------
+    tuple of (FoldTask, FoldResult)
+        In the order of the tasks.
+
+    Raises
+    ------
+    MerpsError
+        If a model cannot be fitted; the message names model and fold.
+    """
+    for outcome in run_tasks(run, tasks, jobs=jobs):
         if outcome.error is not None:
-            message = f"{_describe(fold)}: {outcome.error}"
+            message = f"{outcome.task}: {outcome.error}"
             raise type(outcome.error)(message) from outcome.error
-        for name, (predicted, learned) in outcome.value.items():
-            predictions[fold.protocol][name][fold.test] = predicted
-            if learned:
-                facts[fold.protocol][name][fold.name] = learned
-        logger.info("%s: done", _describe(fold))
-        if on_fold is not None:
-            on_fold(fold.protocol, fold.name)
-    return [
-        _result(protocol, predictions[protocol], facts[protocol], parts, samples)
-        for protocol, parts in divided.items()
-    ]
+        logger.info("%s: done", outcome.task)
+        yield outcome.task, outcome.value
+
+
+def fit_fold(
+    model: Any, samples: Samples, fold: Fold, *, checkpoints: Path | None = None
+) -> FoldResult:
+    """Fit a model on one side of a fold and ask it about the other, without labels.
+
+    Parameters
+    ----------
+    model : estimator
+        Unfitted.
+    samples : Samples
+        Rows with all labels.
+    fold : Fold
+        The rows of both sides.
+    checkpoints : Path, optional
+        Folder for the state of a training that can be resumed; others do without.
+
+    Returns
+    -------
+    FoldResult
+        Predictions, and what the model has chosen.
+
+    Raises
+    ------
+    MerpsError
+        If the model cannot be fitted.
+    """
+    options = {}
+    if checkpoints is not None and isinstance(model, ConvolutionalRegressor):
+        options["checkpoints"] = checkpoints
+    model.fit(samples.take(fold.train), **options)
+    test = replace(samples, targets=None).take(fold.test)
+    return FoldResult(
+        model.predict(test), learned_facts(model), tuple(stand_ins(model, samples))
+    )
+
+
+def join_results(
+    tasks: Sequence[FoldTask], done: Mapping[FoldTask, FoldResult]
+) -> list[ProtocolResult]:
+    """Put together what was found in each fold.
+
+    Parameters
+    ----------
+    tasks : sequence of FoldTask
+        All that `plan_folds` returned.
+    done : mapping of FoldTask to FoldResult
+        The result of each.
+
+    Returns
+    -------
+    list of ProtocolResult
+        In the order of the tasks.
+    """
+    by_protocol: dict[str, list[FoldTask]] = {}
+    for task in tasks:
+        by_protocol.setdefault(task.fold.protocol, []).append(task)
+    return [_joined(name, own, done) for name, own in by_protocol.items()]
 
 
 def learned_facts(model: Any) -> Facts:
@@ -215,33 +322,21 @@ def _defined(value: Any) -> Any:
     return None if np.isnan(value) else value
 
 
-def _describe(fold: Fold) -> str:
-    """Name a fold in a message."""
-    return f"protocol {fold.protocol}, fold {fold.name}"
-
-
-def _run_fold(
-    samples: Samples, models: Mapping[str, Callable[[], Any]], fold: Fold
-) -> dict[str, tuple[SampleTargets, Facts]]:
-    """Fit each model on one side and predict the other, which has no labels."""
-    train = samples.take(fold.train)
-    test = replace(samples, targets=None).take(fold.test)
-    made = {}
-    for name, make in models.items():
-        model = make().fit(train)
-        made[name] = (model.predict(test), learned_facts(model))
-    return made
-
-
-def _result(
-    protocol: str,
-    predictions: dict[str, SampleTargets],
-    facts: dict,
-    parts: Sequence[Fold],
-    samples: Samples,
+def _joined(
+    protocol: str, tasks: Sequence[FoldTask], done: Mapping[FoldTask, FoldResult]
 ) -> ProtocolResult:
     """Put together what belongs to one protocol."""
-    manifest = tuple(_entry(fold, samples) for fold in parts)
+    entries = {task.fold.name: task.entry for task in tasks}
+    models = dict.fromkeys(task.model for task in tasks)
+    n_samples = sum(entry["n_test"] for entry in entries.values())
+    predictions = {name: np.full((n_samples, 2), np.nan) for name in models}
+    facts: dict[str, dict[str, Facts]] = {name: {} for name in models}
+    for task in tasks:
+        result = done[task]
+        predictions[task.model][task.fold.test] = result.predictions
+        if result.facts:
+            facts[task.model][task.fold.name] = result.facts
+    manifest = tuple(entries.values())
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return ProtocolResult(
         protocol=protocol,

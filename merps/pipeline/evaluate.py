@@ -1,24 +1,25 @@
 """Scores of models on people and videos that they were not fitted on."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from merps.engine import Progress, Silence
 from merps.errors import InputError
-from merps.evaluation.protocol import RUNGS, ProtocolResult, evaluate
+from merps.evaluation.protocol import RUNGS, ProtocolResult, join_results
+from merps.evaluation.transduction import stand_ins, steps_of_models
 from merps.evaluation.uncertainty import Interval, bootstrap_people
-from merps.models.riemannian_inputs import REST
-from merps.models.rows import labeled
 from merps.options import Config
-from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.causality import filter_delays_s
-from merps.pipeline.features import extract_samples
-from merps.pipeline.models import QUICK_MODELS, make_model, open_store, resolve_model
+from merps.pipeline.comparison import ProtocolComparison, compare, comparison_files
+from merps.pipeline.errands import Contender, plan_tasks, read_seconds
+from merps.pipeline.folds import FoldRunner, open_fold_files
+from merps.pipeline.models import QUICK_MODELS, open_store, resolve_model
 from merps.pipeline.runs import (
+    CHECKPOINTS,
     EVAL_ONLY,
     METRICS,
     PREDICTIONS,
@@ -32,23 +33,10 @@ from merps.predictions import write_predictions
 from merps.recording import Phase
 from merps.samples import Samples
 from merps.scores import finalize
-from merps.splits import MER_PS_EMOTIONS, PROTOCOLS, folds
-from merps.store import Store
+from merps.splits import PROTOCOLS
 from merps.store.files import writing
 
 logger = logging.getLogger(__name__)
-
-# What an option of a model takes from a person's unlabeled recordings.
-_TAKEN = {
-    ("reference", "person_rest"): "covariances are relative to all rests of the same "
-    "person",
-    ("reference", "person"): "covariances are relative to the mean over all recordings "
-    "of the person",
-    ("alignment", "person"): "nets see channels standardized over all recordings of "
-    "the person",
-    ("alignment", "whiten"): "nets see EEG whitened by its mean covariance over all "
-    "recordings of the person",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class Evaluation:
     Parameters
     ----------
     samples : Samples
-        The labeled seconds.
+        The labeled seconds, without columns.
     results : tuple of ProtocolResult
         Predictions by protocol and model.
     scores : dict
@@ -67,10 +55,15 @@ class Evaluation:
         The same metrics averaged over trials.
     intervals : dict
         95 % intervals of `scores`, by bootstrap over people.
+    comparisons : dict of ProtocolComparison
+        By protocol, each model beside the best rung, and where it is right and wrong.
     transductive : tuple of str
         What a step took from a test person's unlabeled recordings.
     phase : {"zero", "causal"}
         Whether filters and averages look both ways in time, or back alone.
+    n_folds, n_reused : int
+        How many times a model was to be fitted, and how many of these were done by an
+        earlier run in the same folder.
     """
 
     samples: Samples = field(repr=False)
@@ -78,12 +71,23 @@ class Evaluation:
     scores: dict[str, dict[str, dict[str, float]]]
     trial_scores: dict[str, dict[str, dict[str, float]]] = field(repr=False)
     intervals: dict[str, dict[str, dict[str, Interval]]] = field(repr=False)
+    comparisons: dict[str, ProtocolComparison] = field(repr=False)
     transductive: tuple[str, ...] = ()
     phase: Phase = "zero"
+    n_folds: int = 0
+    n_reused: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps evaluate --json`` prints."""
-        return {"protocols": self.scores}
+        return {
+            "protocols": {
+                protocol: {
+                    name: metrics | self.comparisons[protocol].models[name].added
+                    for name, metrics in scores.items()
+                }
+                for protocol, scores in self.scores.items()
+            }
+        }
 
 
 def evaluate_model(
@@ -99,13 +103,17 @@ def evaluate_model(
     """Score models on people and videos that they were not fitted on.
 
     The signal-free rungs `constant`, `video` and `video_time` are always there too.
+    With a run folder, each model's answer in a fold is kept there as soon as it is
+    finished: a run that was interrupted, or killed, goes on where it stopped and ends
+    in the same files.
 
     Parameters
     ----------
     store : Path
         Preprocessed people with labels.
     run : Path, optional
-        Folder for predictions, metrics and the run card; nothing is written if absent.
+        Folder for predictions, metrics, comparisons and the run card; nothing is
+        written if absent.
     models : sequence of str, optional
         Some of `MODELS`, or presets that choose one; if absent all that are quick, and
         the configured one.
@@ -114,7 +122,8 @@ def evaluate_model(
     config : Config, optional
         Options; the defaults if absent.
     jobs : int
-        People and folds at once; changes nothing in the result.
+        People and folds at once; changes nothing in the result. Nets are trained in
+        processes of their own where there are several.
     progress : Progress, optional
         Told of each person whose features are there, and of each fold.
 
@@ -138,19 +147,14 @@ def evaluate_model(
     progress = progress or Silence()
     if models is None:
         models = tuple(dict.fromkeys((*QUICK_MODELS, config.model.kind)))
-    seed = config.evaluate.seed
-    chosen = {
-        name: resolve_model(name, asked.model) for name in models if name not in RUNGS
-    }
-    makers = {
-        name: partial(
-            make_model, kind, section, seed=seed, phase=config.preprocess.phase
-        )
-        for name, (kind, section) in chosen.items()
-    }
+    seed, phase = config.evaluate.seed, config.preprocess.phase
+    chosen = [
+        Contender(name, *resolve_model(name, asked.model), seed, phase)
+        for name in dict.fromkeys(models)
+        if name not in RUNGS
+    ]
     # An unknown name is told before the work starts.
-    compared = [make() for make in makers.values()]
-    needed = [name for model in compared for name in needed_blocks(model)]
+    compared = [one.make() for one in chosen]
     protocols = tuple(dict.fromkeys(protocols or config.evaluate.protocols))
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise InputError(
@@ -158,43 +162,45 @@ def evaluate_model(
         )
     if opened.role == "eval-only":
         logger.warning("%s: each fold is %s", store, EVAL_ONLY)
-    emotions = None if opened.source == "unlisted" else MER_PS_EMOTIONS
+    data = describe_data(opened, opened.people)
+    files = None
     if run is not None:
         prepare_run(Path(run), "evaluate")
-    options = {"config": config, "jobs": jobs, "progress": progress}
-    samples = labeled(extract_samples(opened, **options))
-    n_folds = sum(
-        len(folds(p, samples.people, samples.stimuli, seed=seed, emotions=emotions))
-        for p in protocols
-    )
-    n_steps = len(opened.people) + count_steps(needed, samples)
-    progress.expect(n_steps + n_folds)
-    samples = attach_blocks(samples, opened, needed, **options)
-    results = evaluate(
-        samples,
-        makers,
-        protocols,
-        seed=seed,
-        jobs=jobs,
-        emotions=emotions,
-        on_fold=lambda protocol, fold: progress.done(f"{protocol}, {fold}"),
-    )
+        files = open_fold_files(Path(run), config, chosen, data=data)
+    samples = read_seconds(opened, config, jobs=jobs)
+    names = (*RUNGS, *(one.name for one in chosen))
+    tasks = plan_tasks(opened, samples, names, protocols, seed=seed)
+    if files is not None:
+        files.fix(tasks)
+    runner = FoldRunner(opened, config, chosen, files=files, jobs=jobs)
+    done, n_reused = runner.run(samples, tasks, progress)
+    results = join_results(tasks, done)
     evaluation = Evaluation(
         samples=samples,
         results=tuple(results),
         scores={r.protocol: r.scores(samples) for r in results},
         trial_scores={r.protocol: r.trial_scores(samples) for r in results},
         intervals={r.protocol: _intervals(r, samples, config) for r in results},
-        transductive=transductive_steps(config, compared, samples),
-        phase=config.preprocess.phase,
+        comparisons={r.protocol: compare(r, samples, config.evaluate) for r in results},
+        transductive=tuple(
+            dict.fromkeys(
+                [
+                    *transductive_steps(config, compared),
+                    *(step for task in tasks for step in done[task].stand_ins),
+                ]
+            )
+        ),
+        phase=phase,
+        n_folds=len(tasks),
+        n_reused=n_reused,
     )
     if run is not None:
-        options = {
-            name: section.model_dump(mode="json")
-            for name, (kind, section) in chosen.items()
-            if name != kind
+        presets = {
+            one.name: one.section.model_dump(mode="json")
+            for one in chosen
+            if one.name != one.kind
         }
-        _write_evaluation(Path(run), evaluation, opened, config, options)
+        _write_evaluation(Path(run), evaluation, config, data, presets)
     return evaluation
 
 
@@ -226,16 +232,11 @@ def transductive_steps(
         ("fNIRS", config.features.fnirs_reference),
     )
     steps = [told[how].format(name) for name, how in chosen if how in told]
-    for model in (getattr(model, "model", model) for model in models):
-        for option in ("reference", "alignment"):
-            steps.append(_TAKEN.get((option, getattr(model, option, None))))
-        if getattr(model, "reference", None) == "person_rest":
-            rest = None if samples is None else samples.blocks.get(REST)
-            known = samples is None or (rest is not None and (rest.rows >= 0).all())
-            if set(model.inputs) != {"eeg"} or not known:  # no rest to look at
-                steps.append(_TAKEN["reference", "person"])
-    steps += () if samples is None else samples.taken
-    return tuple(dict.fromkeys(step for step in steps if step))
+    steps += steps_of_models(models)
+    if samples is not None:
+        steps += samples.taken
+        steps += [step for model in models for step in stand_ins(model, samples)]
+    return tuple(dict.fromkeys(steps))
 
 
 def _intervals(
@@ -259,13 +260,14 @@ def _intervals(
 def _write_evaluation(
     run: Path,
     evaluation: Evaluation,
-    store: Store,
     config: Config,
+    data: Mapping[str, Any],
     presets: Mapping[str, Any],
 ) -> None:
     """Write what was found, and how."""
     reopen_run(run)
     lines = []
+    found = evaluation.as_dict()["protocols"]
     for result in evaluation.results:
         folder = run / PREDICTIONS / result.protocol
         with writing(folder, needed_bytes=0):
@@ -274,7 +276,7 @@ def _write_evaluation(
             line = {
                 "protocol": result.protocol,
                 "model": name,
-                **evaluation.scores[result.protocol][name],
+                **found[result.protocol][name],
                 "per_trial": evaluation.trial_scores[result.protocol][name],
                 "interval": {
                     metric: [interval.low, interval.high]
@@ -291,14 +293,19 @@ def _write_evaluation(
         run,
         "evaluate",
         config,
-        data=describe_data(store, store.people),
-        files={METRICS: "\n".join(lines) + "\n"},
+        data=data,
+        files={
+            METRICS: "\n".join(lines) + "\n",
+            **comparison_files(
+                evaluation.scores, evaluation.intervals, evaluation.comparisons
+            ),
+        },
         facts={
             "models": list(evaluation.results[0].predictions),
             "transductive": list(evaluation.transductive),
             "filter_delays_s": filter_delays_s(config),
             **({"presets": presets} if presets else {}),
-            **({"warning": EVAL_ONLY} if store.role == "eval-only" else {}),
+            **({"warning": EVAL_ONLY} if data["role"] == "eval-only" else {}),
             "folds": {
                 result.protocol: {
                     "sha256": result.manifest_sha256,
@@ -309,3 +316,4 @@ def _write_evaluation(
             },
         },
     )
+    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)

@@ -208,7 +208,7 @@ def fit_model(
         )
     phase = config.preprocess.phase
     estimator = make_model(kind, section, seed=config.evaluate.seed, phase=phase)
-    pretrained = _digest_of(section.convolutional.pretrained)
+    pretrained = digest_of_file(section.convolutional.pretrained)
     prepare_run(Path(run), "fit")
     people = tuple(name for name in opened.people if name not in set(hold_out))
     options = {"config": config, "jobs": jobs, "progress": progress}
@@ -255,8 +255,24 @@ def fit_model(
     return fitted
 
 
-def _digest_of(path: str | None) -> str | None:
-    """Digest a file that training starts from, if there is one."""
+def digest_of_file(path: str | None) -> str | None:
+    """Digest a file that training starts from, if there is one.
+
+    Parameters
+    ----------
+    path : str, optional
+        The file.
+
+    Returns
+    -------
+    str or None
+        Its SHA-256; None where no file is named.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
     if path is None:
         return None
     try:

@@ -12,31 +12,34 @@ from typing import Any, Literal, TypeAlias
 from merps import __version__
 from merps.config import dump_config
 from merps.errors import DataError, InputError, mismatch
+from merps.evaluation.fold_files import MANIFEST
 from merps.models.persistence import DESCRIPTION, WEIGHTS
 from merps.options import Config
 from merps.store import Store
-from merps.store.files import replace_file, writing
+from merps.store.files import remove_leftovers, replace_file, writing
 
 Kind: TypeAlias = Literal["fit", "evaluate"]
 
 PREDICTIONS = "predictions"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+FOLDS = "folds"
+TABLES = ("comparison.csv", "comparison.json", "spread.csv", "calibration.csv")
+LIBRARIES = ("numpy", "scipy", "scikit-learn")
 EVAL_ONLY = "fitted on people who are meant for evaluation only"
 
 _CARD, _CONFIG, _IGNORE = "run.json", "config.yaml", ".gitignore"
 #: The files that a fitted model consists of.
 MODEL_FILES = (DESCRIPTION, WEIGHTS, _CONFIG, _CARD)
-_OURS = {*MODEL_FILES, _IGNORE, METRICS, PREDICTIONS, CHECKPOINTS}
+_OURS = {*MODEL_FILES, _IGNORE, METRICS, PREDICTIONS, CHECKPOINTS, FOLDS, *TABLES}
 # Models and predictions derive from licensed data: they stay out of git.
 _IGNORE_ALL = b"*\n"
-_LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 def prepare_run(path: Path, kind: Kind) -> None:
     """Make a run folder, or accept one that an earlier run of the kind left.
 
-    What an earlier run wrote stays until `reopen_run`.
+    What an earlier run wrote stays until `reopen_run`, but for unfinished files.
 
     Parameters
     ----------
@@ -60,6 +63,7 @@ def prepare_run(path: Path, kind: Kind) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (path / _IGNORE).exists():
             replace_file(path / _IGNORE, _IGNORE_ALL)
+    remove_leftovers(path)
 
 
 def reopen_run(path: Path) -> None:
@@ -115,7 +119,7 @@ def write_run(
         **facts,
         "seed": config.evaluate.seed,
         "python": platform.python_version(),
-        "versions": {"merps": __version__, **{n: version(n) for n in _LIBRARIES}},
+        "versions": {"merps": __version__, **{n: version(n) for n in LIBRARIES}},
         "config": config.model_dump(mode="json"),
     }
     texts = {
@@ -277,9 +281,11 @@ def _require_own_folder(path: Path, kind: Kind) -> None:
         found = read_card(path)["kind"]
     except DataError:  # none, or damaged: then all that is there must be ours
         found = None
-    if found not in (kind, None):
+    begun = "evaluate" if (path / FOLDS / MANIFEST).is_file() else None
+    owner = found or begun
+    if owner not in (kind, None):
         raise InputError(
-            f"{path} holds a run of merps {found}, not of merps {kind}; choose "
+            f"{path} holds a run of merps {owner}, not of merps {kind}; choose "
             "another folder"
         )
     names = {entry.name for entry in path.iterdir()}
