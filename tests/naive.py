@@ -1,5 +1,7 @@
 """Slow references, written from the definitions; they share no code with merps."""
 
+import itertools
+
 import numpy as np
 
 
@@ -337,3 +339,65 @@ def sum_spans(x_tr, starts, length):
         places = np.arange(length) - (length - 1) / 2
         sums.append([rest_tr.sum(axis=0), places @ rest_tr, (rest_tr**2).sum(axis=0)])
     return np.array(sums)
+
+
+def find_motion(x_t, reach, around, deviations, max_change):
+    n = len(x_t)
+    steps = [b - a for a, b in itertools.pairwise(x_t) if b - a == b - a]
+    limit = max_change
+    if steps:
+        limit = min(limit, deviations * np.std(steps))
+    moving = [False] * n
+    for first in range(n):
+        for last in range(first + 1, min(first + reach, n - 1) + 1):
+            if abs(x_t[last] - x_t[first]) > limit:
+                for t in range(first, last + 1):
+                    moving[t] = True
+    return [any(moving[max(t - around, 0) : t + around + 1]) for t in range(n)]
+
+
+def spline_motion(x_t, motion_t, rate_hz, smoothness):
+    """Penalized least squares over all natural cubic splines, by their second steps."""
+    out = np.array(x_t, dtype=np.float64)
+    if not any(motion_t):
+        return out
+    edges = [0]
+    edges += [t for t in range(1, len(x_t)) if motion_t[t] != motion_t[t - 1]]
+    edges += [len(x_t)]
+    stretches = list(itertools.pairwise(edges))
+    for a, b in stretches:
+        n = b - a
+        if motion_t[a] and n < 5:
+            out[a:b] -= np.mean(out[a:b])
+        elif motion_t[a]:
+            # Green and Silverman 1994, eq. 2.4: with Q and R of the natural spline,
+            # (I + c Q R^-1 Q') f = x.
+            h = 1 / rate_hz
+            q, r = np.zeros((n, n - 2)), np.zeros((n - 2, n - 2))
+            for j in range(n - 2):
+                q[j, j], q[j + 1, j], q[j + 2, j] = 1 / h, -2 / h, 1 / h
+                r[j, j] = 2 * h / 3
+                if j:
+                    r[j, j - 1] = r[j - 1, j] = h / 6
+            rough = q @ np.linalg.solve(r, q.T) * (1 - smoothness) / smoothness
+            out[a:b] -= np.linalg.solve(np.eye(n) + rough, out[a:b])
+
+    def near(a, b):
+        seconds = (b - a) / rate_hz
+        if seconds < 0.3:
+            return b - a
+        return max(int(0.3 * rate_hz) if seconds < 3 else (b - a) // 10, 1)
+
+    for (a, b), (_, c) in itertools.pairwise(stretches):
+        level = np.mean(out[b - near(a, b) : b])
+        out[b:c] += level - np.mean(out[b : b + near(b, c)])
+    return out + np.mean(x_t) - np.mean(out)
+
+
+def motion_ratio(x_t, length):
+    starts = range(0, len(x_t) - length, length)
+    windows = [x_t[first : first + length + 1] for first in starts]
+    ranges = [max(w) - min(w) for w in windows if not np.isnan(w).any()]
+    if len(windows) < 2 or len(ranges) < 2 or np.median(ranges) == 0:
+        return np.nan
+    return max(ranges) / np.median(ranges)

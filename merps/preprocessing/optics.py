@@ -123,9 +123,9 @@ def pathlength_factor(
 ) -> Float64[np.ndarray, " wavelength"]:
     """Return how much longer than its chord the way of light through a forehead is.
 
-    ``223.3 + 0.05624 A**0.8493 - 5.723e-7 l**3 + 0.001245 l**2 - 0.9025 l`` for age A in
-    years and wavelength l in nanometers: the differential pathlength factor that was
-    fitted to measurements on foreheads from 690 to 832 nm and from 0 to 50 years.
+    ``223.3 + 0.05624 A**0.8493 - 5.723e-7 l**3 + 0.001245 l**2 - 0.9025 l`` for an age
+    of A years and a wavelength of l nanometers: the differential pathlength factor that
+    was fitted to measurements on foreheads from 690 to 832 nm and from 0 to 50 years.
 
     Parameters
     ----------
@@ -276,8 +276,8 @@ def _require_solvable(
     n_wavelengths, n_pigments = path_lp.shape
     if n_wavelengths < n_pigments or np.linalg.matrix_rank(path_lp) < n_pigments:
         raise InputError(
-            f"{n_pigments} pigments cannot be told apart by {n_wavelengths} wavelengths "
-            "with these coefficients; give at least as many that absorb differently"
+            f"{n_pigments} pigments cannot be told apart by {n_wavelengths} "
+            "wavelengths with these coefficients; give at least as many that differ"
         )
     return path_lp
 
