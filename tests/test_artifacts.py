@@ -111,7 +111,7 @@ def test_gaps_stay_gaps_when_blinks_are_taken_out(rng):
 COMPONENTS = {
     "rate_hz": RATE_HZ,
     "unit_v": 1e-6,
-    "n_components": 8,
+    "n_components": 12,
     "remove": ("eye blink",),
     "min_probability": 0.5,
     "seed": 0,
@@ -146,7 +146,7 @@ def test_components_of_blinks_are_taken_out(blinking_ct):
     places = place_electrodes(NAMES)
     cleaned_ct, components = remove_components(x_ct, positions=places, **COMPONENTS)
     assert components.removed.sum() >= 1
-    assert len(components.labels) == len(components.probabilities) == 8
+    assert len(components.labels) == len(components.probabilities) == 12
     chosen = np.array(components.labels)[components.removed]
     assert set(chosen) == {"eye blink"}
     band = {
