@@ -6,8 +6,6 @@ Each section goes to one stage as its keywords, so that the names agree.
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,10 +15,20 @@ from pydantic import (
 )
 
 from merps.recording import Phase
+from merps.repair_options import (
+    BadChannelConfig,
+    BlinkConfig,
+    ComponentsConfig,
+    CouplingConfig,
+    LineFitConfig,
+    OpticsConfig,
+    ShortChannelConfig,
+    SplineConfig,
+    SynchronyConfig,
+)
+from merps.sections import List, Section
 
-# YAML has lists only; everything else is taken strictly, as written.
-_List: TypeAlias = Field(strict=False)
-Band: TypeAlias = Annotated[tuple[NonNegativeFloat, PositiveFloat], _List]
+Band: TypeAlias = Annotated[tuple[NonNegativeFloat, PositiveFloat], List]
 Reference: TypeAlias = Literal["none", "trial_rest", "person_rest", "person"]
 Protocol: TypeAlias = Literal["people", "videos", "both", "within"]
 
@@ -28,18 +36,6 @@ Protocol: TypeAlias = Literal["people", "videos", "both", "within"]
 _CAUSAL_REFERENCES = ("none", "trial_rest")
 # Keeps a rounding error from costing a sample.
 _GRACE = 1e-6
-
-
-class Section(BaseModel):
-    """Options of one stage; unknown ones are errors."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
 
 
 class BandPassConfig(Section):
@@ -127,6 +123,11 @@ class EegConfig(Section):
     to_hz: PositiveFloat = 200.0
     band_pass: EegBandPassConfig | None = EegBandPassConfig()
     notch: NotchConfig | None = None
+    line_fit: LineFitConfig | None = None
+    bad_channels: BadChannelConfig | None = None
+    blinks: BlinkConfig | None = None
+    components: ComponentsConfig | None = None
+    reference: Literal["recorded", "average", "mastoids", "infinity"] = "recorded"
     quality: EegQualityConfig = EegQualityConfig()
 
     @model_validator(mode="after")
@@ -138,11 +139,17 @@ class EegConfig(Section):
 class FnirsConfig(Section):
     """How the fNIRS is preprocessed."""
 
-    kinds: Annotated[tuple[str, ...], _List, Field(min_length=1)] = (
+    kinds: Annotated[tuple[str, ...], List, Field(min_length=1)] = (
         "HbO",
         "HbR",
         "HbT",
     )
+    hemoglobin: Literal["given", "computed"] = "given"
+    optics: OpticsConfig = OpticsConfig()
+    coupling: CouplingConfig = CouplingConfig()
+    motion: Literal["none", "tddr", "spline"] = "none"
+    spline: SplineConfig = SplineConfig()
+    short_channels: ShortChannelConfig | None = None
     to_hz: PositiveFloat = 10.0
     band_pass: FnirsBandPassConfig | None = FnirsBandPassConfig()
     quality: FnirsQualityConfig = FnirsQualityConfig()
@@ -159,6 +166,7 @@ class PreprocessConfig(Section):
     phase: Phase = "zero"
     eeg: EegConfig = EegConfig()
     fnirs: FnirsConfig = FnirsConfig()
+    synchrony: SynchronyConfig | None = None
     lead_in: LeadInConfig = LeadInConfig()
     precision: Literal["float32", "float64"] = "float32"
 
@@ -189,17 +197,19 @@ class JointConfig(Section):
 class FeatureConfig(Section):
     """What is measured in each window."""
 
-    bands: dict[str, Band] = {
-        "delta": (1.0, 4.0),
-        "theta": (4.0, 8.0),
-        "alpha": (8.0, 13.0),
-        "beta": (13.0, 30.0),
-        "gamma": (30.0, 45.0),
-    }
+    bands: dict[str, Band] = Field(
+        default={
+            "delta": (1.0, 4.0),
+            "theta": (4.0, 8.0),
+            "alpha": (8.0, 13.0),
+            "beta": (13.0, 30.0),
+            "gamma": (30.0, 45.0),
+        }
+    )
     spectrum: Literal["log_power", "differential_entropy"] = "log_power"
     reference: Reference = "person_rest"
-    kinds: Annotated[tuple[str, ...], _List] = ("HbO", "HbR")
-    summaries: Annotated[tuple[Literal["mean", "slope", "sd"], ...], _List] = (
+    kinds: Annotated[tuple[str, ...], List] = ("HbO", "HbR")
+    summaries: Annotated[tuple[Literal["mean", "slope", "sd"], ...], List] = (
         "mean",
         "slope",
     )
@@ -223,7 +233,7 @@ class RiemannianConfig(Section):
 
     inputs: Annotated[
         tuple[Literal["eeg", "eeg_delays", "fnirs", "joint"], ...],
-        _List,
+        List,
         Field(min_length=1),
     ] = ("eeg",)
     n_components: PositiveInt = 16
@@ -231,7 +241,7 @@ class RiemannianConfig(Section):
     metric: Literal["euclid", "riemann", "logeuclid"] = "euclid"
     method: Literal["fast", "exact"] = "fast"
     shrinkage: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    delays: Annotated[tuple[PositiveInt, ...], _List] = (2, 4)
+    delays: Annotated[tuple[PositiveInt, ...], List] = (2, 4)
     width_s: NonNegativeFloat = 15.0
 
 
@@ -262,8 +272,8 @@ class ConvolutionalConfig(Section):
 class LagConfig(Section):
     """Seconds by which labels may trail the signals, for `merps.LagSearch`."""
 
-    eeg_s: Annotated[tuple[int, ...], _List, Field(min_length=1)] = (0,)
-    fnirs_s: Annotated[tuple[int, ...], _List, Field(min_length=1)] = (0,)
+    eeg_s: Annotated[tuple[int, ...], List, Field(min_length=1)] = (0,)
+    fnirs_s: Annotated[tuple[int, ...], List, Field(min_length=1)] = (0,)
 
 
 class ModelConfig(Section):
@@ -279,12 +289,12 @@ class ModelConfig(Section):
         "fusion",
     ] = "fusion"
     regressor: Literal["ridge", "huber"] = "ridge"
-    alphas: Annotated[tuple[PositiveFloat, ...], _List, Field(min_length=1)] = (
+    alphas: Annotated[tuple[PositiveFloat, ...], List, Field(min_length=1)] = (
         *(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
         *(100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0),
     )
     inner_folds: Annotated[int, Field(ge=3)] = 5  # what the fusion needs
-    gains: Annotated[tuple[NonNegativeFloat, ...], _List, Field(min_length=1)] = tuple(
+    gains: Annotated[tuple[NonNegativeFloat, ...], List, Field(min_length=1)] = tuple(
         tenth / 10 for tenth in range(13)
     )
     lags: LagConfig = LagConfig()
@@ -295,7 +305,7 @@ class ModelConfig(Section):
 class EvaluateConfig(Section):
     """How models are compared."""
 
-    protocols: Annotated[tuple[Protocol, ...], _List, Field(min_length=1)] = get_args(
+    protocols: Annotated[tuple[Protocol, ...], List, Field(min_length=1)] = get_args(
         Protocol
     )
     seed: NonNegativeInt = 0

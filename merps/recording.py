@@ -1,5 +1,6 @@
 """The records that carry a signal and the facts that give its numbers a meaning."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -46,9 +47,15 @@ class Recording:
     mask : ndarray of bool, shape (channel,), optional
         True where a channel is missing as a whole.
     positions : ndarray, shape (channel, 3), optional
-        Where the channels are, in meters.
+        Where the channels are, in meters; of fNIRS, the point halfway between source
+        and detector. NaN where a position is not known.
     annotations : tuple of Annotation
         Moments named by the source.
+    types : tuple of str
+        What each channel is, such as ``eeg``, ``eog`` or ``ecg``; empty where all are
+        what the modality says.
+    distances_m : tuple of float, optional
+        Distance between source and detector of each fNIRS channel, in meters.
 
     Raises
     ------
@@ -66,6 +73,8 @@ class Recording:
     mask: Bool[np.ndarray, " channel"] | None = None
     positions: Float[np.ndarray, "channel 3"] | None = None
     annotations: tuple[Annotation, ...] = ()
+    types: tuple[str, ...] = ()
+    distances_m: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         n_channels = self.signal.shape[-2]
@@ -78,6 +87,10 @@ class Recording:
             raise InputError(f"{len(self.kinds)} kind names for {n_kinds} kinds")
         if not self.rate_hz > 0:
             raise InputError(f"rate_hz must be positive, got {self.rate_hz:g}")
+        for name in ("types", "distances_m"):
+            facts = getattr(self, name)
+            if facts and len(facts) != n_channels:
+                raise InputError(f"{len(facts)} {name} for {n_channels} channels")
 
     @property
     def n_times(self) -> int:
@@ -155,18 +168,49 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Named measures of each channel of one signal, taken before any filter.
+    """Named measures of each channel of one signal, as it was recorded.
 
     Parameters
     ----------
     measures : tuple of str
-        Names of the columns.
+        Names of the columns; what ends in ``_after`` was measured again after the step
+        that mends it.
     values : ndarray of float32, shape (*kind, channel, measure)
         NaN where a measure cannot be taken.
+    kinds : tuple of str
+        Names along the first axis where they are not those of the signal: wavelengths,
+        where concentrations were computed.
     """
 
     measures: tuple[str, ...]
     values: Float[np.ndarray, "*kind channel measure"]
+    kinds: tuple[str, ...] = ()
+
+    def extend(
+        self,
+        columns: Mapping[str, Float[np.ndarray, "*row"]],
+        kinds: tuple[str, ...] = (),
+    ) -> "Quality":
+        """Return the table with more measures.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray of float
+            Measures by name, of shape (*kind, channel) or (channel,).
+        kinds : tuple of str, optional
+            As the field.
+
+        Returns
+        -------
+        Quality
+            A new table, or this one if there is nothing to add.
+        """
+        if not columns and kinds == self.kinds:
+            return self
+        rows = self.values.shape[:-1]
+        more = [np.broadcast_to(column, rows)[..., None] for column in columns.values()]
+        values = np.concatenate([self.values, *more], axis=-1, dtype=np.float32)
+        return Quality((*self.measures, *columns), values, kinds)
 
 
 @dataclass(frozen=True, slots=True)

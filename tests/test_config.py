@@ -10,7 +10,17 @@ from merps.config import PRESETS, dump_config, load_config, preset_names
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
 from merps.options import Config
-from merps.preprocessing import filters, quality, repair
+from merps.preprocessing import (
+    artifacts,
+    bad_channels,
+    coupling,
+    filters,
+    motion,
+    quality,
+    repair,
+    short_channels,
+    synchrony,
+)
 from merps.shipped import shipped
 from merps.windows import WindowGrid
 
@@ -23,6 +33,11 @@ STAGES = [
     (options.EegQualityConfig, quality.measure_quality),
     (options.FnirsQualityConfig, quality.measure_quality),
     (options.LeadInConfig, repair.joins),
+    (options.LineFitConfig, artifacts.fit_line_noise),
+    (options.BadChannelConfig, bad_channels.find_bad_channels),
+    (options.ComponentsConfig, artifacts.remove_components),
+    (options.CouplingConfig, coupling.windowed_coupling),
+    (options.ShortChannelConfig, short_channels.regress_short_channels),
 ]
 
 
@@ -60,6 +75,14 @@ def test_every_option_is_a_keyword_of_its_stage(section, stage):
     parameters = inspect.signature(stage).parameters.values()
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     assert section.model_fields.keys() <= keywords
+
+
+def test_sections_of_two_stages_are_keywords_of_either():
+    keywords = {*inspect.signature(motion.find_motion).parameters}
+    keywords |= {*inspect.signature(motion.spline_motion).parameters}
+    assert options.SplineConfig.model_fields.keys() <= keywords
+    keywords = {*inspect.signature(synchrony.fit_clock).parameters, "events"}
+    assert options.SynchronyConfig.model_fields.keys() <= keywords
 
 
 def test_the_window_section_is_a_window_grid():

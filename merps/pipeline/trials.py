@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -11,6 +12,9 @@ from merps.datasets.person import OpenPerson
 from merps.datasets.survey import TrialFailure, TrialPlan
 from merps.errors import InputError
 from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
+from merps.pipeline.eeg_repair import VOLTS, mend_eeg
+from merps.pipeline.hemoglobin import mend_fnirs
+from merps.pipeline.synchronize import synchronize
 from merps.preprocessing.chain import (
     ZeroPhaseFilter,
     filter_pieces,
@@ -19,6 +23,7 @@ from merps.preprocessing.chain import (
 from merps.preprocessing.filters import design_band_pass, design_notch
 from merps.preprocessing.quality import measure_quality
 from merps.preprocessing.repair import fill_gaps, follows, hold_gaps, joins
+from merps.preprocessing.retiming import is_simple, simple_rate, stretch
 from merps.recording import Baseline, Phase, Quality, Recording, Trial
 
 #: Up to where resampling must keep a signal for the filter that follows, in parts of
@@ -113,14 +118,20 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
         precision=config.precision,
         phase=config.phase,
     )
+    if config.synchrony is not None:
+        trial = synchronize(trial, config.synchrony)
     eeg = fnirs = eeg_rest = fnirs_rest = None
     notes, quality = list(trial.notes), {}
     if trial.eeg is not None:
-        eeg, eeg_rest, quality["eeg"] = clean(trial.eeg, trial.baseline.eeg, config.eeg)
+        eeg, eeg_rest, quality["eeg"], found = clean(
+            trial.eeg, trial.baseline.eeg, config.eeg
+        )
+        notes += found
     if trial.fnirs is not None:
-        fnirs, fnirs_rest, quality["fnirs"] = clean(
+        fnirs, fnirs_rest, quality["fnirs"], found = clean(
             trial.fnirs, trial.baseline.fnirs, config.fnirs
         )
+        notes += found
     for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
         if rest is not None:
             notes.append(f"the rest before the {name} does not run into it")
@@ -142,27 +153,44 @@ def _clean(
     lead_in: LeadInConfig,
     precision: str,
     phase: Phase,
-) -> tuple[Recording, Recording | None, Quality]:
-    """Filter one modality; return it, rest that does not run into it, and quality."""
+) -> tuple[Recording, Recording | None, Quality, tuple[str, ...]]:
+    """Filter one modality; return it, rest apart from it, quality and notes."""
     rate_hz = recording.rate_hz
     tell = follows if phase == "causal" else joins
     is_joined = rest is not None and tell(
         rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
     )
-    if isinstance(section, FnirsConfig):
-        recording = _pick(recording, section.kinds)
-        rest = None if rest is None else _pick(rest, section.kinds)
+    mend = mend_fnirs if isinstance(section, FnirsConfig) else mend_eeg
+    mended = mend(recording, rest, section, is_joined=is_joined)
     quality = measure_quality(
-        recording.signal, rate_hz=rate_hz, **section.quality.model_dump()
+        mended.measured.signal,
+        rate_hz=rate_hz,
+        **_in_unit_of(mended.measured, section.quality.model_dump()),
     )
-    missing = _missing_shares(quality)
+    if mended.recording is mended.measured:
+        missing = _missing_shares(quality)
+    else:
+        missing = np.isnan(mended.recording.signal).mean(axis=-1)
+    recording, rest = mended.recording, mended.rest
+    quality = quality.extend(mended.columns, mended.kinds)
     run = partial(_filter, section=section, precision=precision, phase=phase)
     if rest is None:
-        return run([recording], [missing]), None, quality
-    rest_missing = np.isnan(rest.signal).mean(axis=-1)
-    if is_joined:
-        return run([rest, recording], [rest_missing, missing]), None, quality
-    return run([recording], [missing]), run([rest], [rest_missing]), quality
+        done = run([recording], [missing]), None
+    else:
+        rest_missing = np.isnan(rest.signal).mean(axis=-1)
+        if is_joined:
+            done = run([rest, recording], [rest_missing, missing]), None
+        else:
+            done = run([recording], [missing]), run([rest], [rest_missing])
+    return *done, quality, mended.notes
+
+
+def _in_unit_of(recording: Recording, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of the quality, whose microvolts are in the recording's unit."""
+    unit_v = VOLTS.get(recording.unit) if recording.quantity == "voltage" else None
+    if unit_v not in (None, VOLTS["uV"]):
+        options["flat_range"] *= VOLTS["uV"] / unit_v
+    return options
 
 
 def _filter(
@@ -191,11 +219,17 @@ def _filter(
         joined = _join(signals)
         missing = np.isnan(joined[gaps])
         signals = [fill(joined)]
+    rate_hz = first.rate_hz
+    if phase == "zero" and not is_simple(rate_hz=rate_hz, to_hz=section.to_hz):
+        near_hz = simple_rate(rate_hz=rate_hz, to_hz=section.to_hz)
+        joined = signals[0] if len(signals) == 1 else _join(signals)
+        signals = [stretch(joined, rate_hz=rate_hz, to_hz=near_hz)]
+        rate_hz = near_hz
     x_ct = run(
         signals,
-        rate_hz=first.rate_hz,
+        rate_hz=rate_hz,
         to_hz=section.to_hz,
-        keep_hz=keep_hz(section, first.rate_hz),
+        keep_hz=keep_hz(section, rate_hz),
         filters=design_filters(section),
         dtype=precision,
     )
@@ -280,21 +314,3 @@ def _missing_at(
     starts = np.minimum(np.floor(edges[:-1] + 1e-6).astype(int), last - 1)
     stops = np.clip(np.ceil(edges[1:] - 1e-6).astype(int), starts + 1, last)
     return count[..., stops] > count[..., starts]
-
-
-def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
-    """Keep some kinds of a recording, time-major in memory as MATLAB has it."""
-    absent = [kind for kind in kinds if kind not in recording.kinds]
-    if absent:
-        raise InputError(
-            f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
-            f"{', '.join(recording.kinds)}"
-        )
-    rows = [recording.kinds.index(kind) for kind in kinds]
-    return replace(
-        recording,
-        signal=recording.signal.T.take(rows, axis=-1).T,
-        kinds=tuple(recording.kinds[row] for row in rows),
-        quantity=tuple(recording.quantity[row] for row in rows),
-        unit=tuple(recording.unit[row] for row in rows),
-    )

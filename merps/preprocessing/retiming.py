@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from merps.errors import InputError
+from merps.preprocessing.designs import rational
 from merps.preprocessing.filters import resample
 
 #: Largest denominator of the simple part of a ratio, which leaves less than 1 %.
@@ -47,10 +48,49 @@ def retime(
         As `merps.preprocessing.filters.resample`.
     """
     near_hz = simple_rate(rate_hz=rate_hz, to_hz=to_hz)
-    # The clock is stretched first, where the rate may be higher.
-    n_new = int(np.ceil(round(signal.shape[-1] * near_hz / rate_hz, 6)))
-    stretched = _interpolate(signal, rate_hz / near_hz, n_new)
-    return resample(stretched, rate_hz=near_hz, to_hz=to_hz, keep_hz=None)
+    near = stretch(signal, rate_hz=rate_hz, to_hz=near_hz)
+    return resample(near, rate_hz=near_hz, to_hz=to_hz, keep_hz=None)
+
+
+def stretch(
+    signal: Float[np.ndarray, "*row time"], *, rate_hz: float, to_hz: float
+) -> Float[np.ndarray, "*row new_time"]:
+    """Change the sampling rate of each row by a little, without delay or filter.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (..., time)
+        Any unit; without NaN.
+    rate_hz, to_hz : float
+        Sampling rates before and after, in hertz, about the same.
+
+    Returns
+    -------
+    ndarray of float, shape (..., new_time)
+        As from `retime`.
+    """
+    n_new = int(np.ceil(round(signal.shape[-1] * to_hz / rate_hz, 6)))
+    return _interpolate(signal, rate_hz / to_hz, n_new)
+
+
+def is_simple(*, rate_hz: float, to_hz: float) -> bool:
+    """Tell whether `merps.preprocessing.filters.resample` takes a pair of rates.
+
+    Parameters
+    ----------
+    rate_hz, to_hz : float
+        Sampling rates before and after, in hertz.
+
+    Returns
+    -------
+    bool
+        False where their ratio is no fraction of small numbers.
+    """
+    try:
+        rational(rate_hz=rate_hz, to_hz=to_hz)
+    except InputError:
+        return False
+    return True
 
 
 def simple_rate(*, rate_hz: float, to_hz: float) -> float:

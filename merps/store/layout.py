@@ -49,11 +49,14 @@ class StoredArray:
                     strict=True,
                 )
             ),
+            types=tuple(facts.get("types", ())),
+            distances_m=_numbers(facts.get("distances_m")),
         )
 
     def quality(self, image: np.ndarray) -> Quality:
         """Return the quality table around the view."""
-        return Quality(tuple(self.facts["measures"]), self.view(image))
+        kinds = tuple(self.facts.get("kinds", ()))
+        return Quality(tuple(self.facts["measures"]), self.view(image), kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,8 @@ def _parts(trial: Trial) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
     if trial.targets is not None:
         parts.append(("targets", trial.targets.astype(np.float32), {}))
     for name, table in sorted(trial.quality.items()):
-        parts.append((f"{name}_quality", table.values, {"measures": table.measures}))
+        facts = {"measures": table.measures, "kinds": table.kinds}
+        parts.append((f"{name}_quality", table.values, facts))
     return parts
 
 
@@ -146,6 +150,8 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "kinds": recording.kinds,
         "mask": recording.mask,
         "positions": recording.positions,
+        "types": recording.types,
+        "distances_m": recording.distances_m,
         **{
             f"annotation_{name}": tuple(getattr(a, name) for a in recording.annotations)
             for name in _ANNOTATION
@@ -171,3 +177,8 @@ def _locate(dataset: Any) -> StoredArray:
 def _text(value: Any) -> str | tuple[str, ...]:
     """One word, or one a kind."""
     return value if isinstance(value, str) else tuple(value)
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    """One number a channel, or nothing."""
+    return None if values is None else tuple(map(float, values))

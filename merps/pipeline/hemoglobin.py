@@ -1,0 +1,296 @@
+"""From what an fNIRS recording holds to the kinds that are asked for."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from merps.errors import InputError
+from merps.options import FnirsConfig
+from merps.pipeline.stretches import Mended, Stretches, explained_share
+from merps.preprocessing.coupling import peak_power, windowed_coupling
+from merps.preprocessing.coupling import scalp_coupling_index as coupling_index
+from merps.preprocessing.filters import band_pass
+from merps.preprocessing.motion import find_motion, motion_ratio, spline_motion
+from merps.preprocessing.optics import (
+    FITTED_NM,
+    PIGMENTS,
+    absorbance_to_density,
+    beer_lambert,
+    extinction,
+    optical_density,
+    pathlength_factor,
+)
+from merps.preprocessing.repair import tddr
+from merps.preprocessing.short_channels import regress_short_channels
+from merps.recording import Quantity, Recording
+
+#: What light may come as, best first.
+_LIGHT: tuple[Quantity, ...] = ("intensity", "optical density", "absorbance")
+#: Kinds that light can become: the pigments and their sum.
+_COMPUTED = (*PIGMENTS, "HbT")
+#: Index from which on a window counts as coupled.
+_COUPLED = 0.8
+#: Motion is measured below this frequency, in hertz, where it is mended and kept.
+_SLOW_HZ = 0.5
+
+
+def mend_fnirs(
+    recording: Recording,
+    rest: Recording | None,
+    section: FnirsConfig,
+    *,
+    is_joined: bool,
+) -> Mended:
+    """Turn light into hemoglobin where need be, and mend it on the way.
+
+    Light becomes optical density, motion is taken out of that and then what short
+    channels see, and the Beer-Lambert law makes concentrations of it. Kinds that the
+    file has are taken as they are, unless ``hemoglobin: computed`` asks for others, and
+    mended likewise.
+
+    Parameters
+    ----------
+    recording, rest : Recording
+        The trial, and the rest before it, both of several kinds.
+    section : FnirsConfig
+        Options.
+    is_joined : bool
+        Whether the rest runs into the trial.
+
+    Returns
+    -------
+    Mended
+        With the kinds that the options ask for.
+
+    Raises
+    ------
+    InputError
+        If these kinds can be neither found nor computed, or an option does not fit the
+        recording.
+    """
+    has_all = set(section.kinds) <= set(recording.kinds)
+    if has_all and (section.hemoglobin == "given" or not _light_of(recording)):
+        pick = partial(_pick, kinds=section.kinds)
+        recording, rest = pick(recording), None if rest is None else pick(rest)
+        if section.motion == "none" and section.short_channels is None:
+            return Mended(recording, rest, recording, {})
+        stretches = Stretches.of(recording, rest, is_joined=is_joined)
+        mended, columns = _mend(stretches, recording, section)
+        parts = stretches.split(mended, recording, rest)
+        return Mended(*parts, recording, columns)
+    return _compute(recording, rest, section, is_joined)
+
+
+def _compute(
+    recording: Recording, rest: Recording | None, section: FnirsConfig, is_joined: bool
+) -> Mended:
+    """Make concentrations of light."""
+    light = _light_of(recording)
+    absent = [kind for kind in section.kinds if kind not in _COMPUTED]
+    if not light or absent:
+        raise InputError(
+            f"preprocess.fnirs.kinds asks for {', '.join(absent or section.kinds)}; "
+            f"choose from {', '.join(recording.kinds) or 'what the recording has'}"
+            + (f", {', '.join(_COMPUTED)}" if light else "")
+        )
+    quantity, kinds = light
+    recording = _pick(recording, kinds)
+    rest = None if rest is None else _pick(rest, kinds)
+    wavelengths_nm, notes = _wavelengths(kinds), []
+    stretches = Stretches.of(recording, rest, is_joined=is_joined)
+    density = _as_density(stretches.signal, quantity)
+    n_dark = int(np.isnan(density).sum() - np.isnan(stretches.signal).sum())
+    if n_dark:
+        notes.append(f"{n_dark} samples of fNIRS without light are missing")
+    seen = recording.with_signal(stretches.trial(density))
+    columns = _measure_coupling(seen, section)
+    mended, more = _mend(stretches, recording, section, density)
+    if section.optics.pathlength_factor is None:
+        factor = pathlength_factor(wavelengths_nm, age_y=section.optics.age_y)
+        if min(wavelengths_nm) < FITTED_NM[0] or max(wavelengths_nm) > FITTED_NM[1]:
+            notes.append(
+                f"pathlength factors outside {FITTED_NM[0]:g} to {FITTED_NM[1]:g} nm "
+                "are extrapolated"
+            )
+    else:
+        factor = np.full(len(wavelengths_nm), section.optics.pathlength_factor)
+    distance_m = _distances(recording, section)
+    unknown = int(np.isnan(distance_m).sum())
+    if unknown:
+        notes.append(f"{unknown} fNIRS channels without a distance are missing")
+    concentration = beer_lambert(
+        mended,
+        extinction=extinction(wavelengths_nm),
+        distance_m=distance_m,
+        pathlength_factor=factor,
+    )
+    by_name = dict(zip(PIGMENTS, concentration, strict=True))
+    by_name["HbT"] = concentration.sum(axis=0)
+    signal = np.stack([by_name[kind] for kind in section.kinds])
+    wrap = partial(
+        replace,
+        kinds=section.kinds,
+        quantity=("concentration",) * len(signal),
+        unit=("mol/L",) * len(signal),
+    )
+    whole = wrap(recording, signal=stretches.trial(signal))
+    before = None
+    if rest is not None:
+        before = wrap(rest, signal=signal[..., : stretches.n_rest])
+    return Mended(whole, before, seen, columns | more, kinds, tuple(notes))
+
+
+def _mend(
+    stretches: Stretches,
+    recording: Recording,
+    section: FnirsConfig,
+    density: Float64[np.ndarray, "kind channel time"] | None = None,
+) -> tuple[
+    Float64[np.ndarray, "kind channel time"], dict[str, Float[np.ndarray, "*row"]]
+]:
+    """Take out motion, then what short channels see; tell both before and after."""
+    mended = stretches.signal if density is None else density
+    rate_hz, columns = stretches.rate_hz, {}
+    if section.motion != "none":
+        columns["motion"] = _motion(stretches, mended)
+        if section.motion == "tddr":
+            repair = partial(tddr, rate_hz=rate_hz)
+        else:
+            options = section.spline.model_dump()
+            smoothness = options.pop("smoothness")
+
+            def repair(x: Float64[np.ndarray, "*row _"]) -> np.ndarray:
+                found = find_motion(x, rate_hz=rate_hz, **options)
+                return spline_motion(x, found, rate_hz=rate_hz, smoothness=smoothness)
+
+        mended = stretches.along_time(mended, repair)
+        columns["motion_after"] = _motion(stretches, mended)
+    if section.short_channels is not None:
+        if recording.positions is None:
+            raise InputError(
+                "preprocess.fnirs.short_channels needs to know where channels are, but "
+                "the recording has no positions; leave it out"
+            )
+        cleaned = regress_short_channels(
+            mended,
+            distance_m=_distances(recording, section),
+            positions=recording.positions,
+            **section.short_channels.model_dump(),
+        )
+        scalp = mended - cleaned
+        columns["scalp"] = explained_share(*map(stretches.trial, (mended, scalp)))
+        columns["scalp_after"] = explained_share(
+            *map(stretches.trial, (cleaned, scalp))
+        )
+        mended = cleaned
+    return mended, columns
+
+
+def _motion(
+    stretches: Stretches, signal: Float64[np.ndarray, "kind channel time"]
+) -> Float64[np.ndarray, "kind channel"]:
+    """Measure the motion in the slow part of a signal."""
+    rate_hz = stretches.rate_hz
+
+    def slow(x: Float64[np.ndarray, "*row _"]) -> np.ndarray:
+        if rate_hz <= 2 * _SLOW_HZ:
+            return x
+        return band_pass(
+            x, rate_hz=rate_hz, low_hz=None, high_hz=_SLOW_HZ, order=3, pad_s=10.0
+        )
+
+    moves = stretches.along_time(signal, slow)
+    return motion_ratio(stretches.trial(moves), rate_hz=rate_hz)
+
+
+def _measure_coupling(
+    density: Recording, section: FnirsConfig
+) -> dict[str, Float[np.ndarray, " channel"]]:
+    """Tell how well optodes are coupled; nothing where the rate is too low for that."""
+    options = section.coupling.model_dump() | {"rate_hz": density.rate_hz}
+    if density.rate_hz / 2 <= 1.2 * section.coupling.high_hz:
+        return {}
+    windows_cw = windowed_coupling(density.signal, **options)
+    power_cw = peak_power(density.signal, **options)
+    options.pop("window_s")
+    present_c = ~np.isnan(windows_cw).any(axis=1)
+    return {
+        "coupling": coupling_index(density.signal, **options),
+        "coupled": np.where(present_c, (windows_cw >= _COUPLED).mean(axis=1), np.nan),
+        "peak_power": np.median(power_cw, axis=1),
+    }
+
+
+def _light_of(recording: Recording) -> tuple[Quantity, tuple[str, ...]] | None:
+    """Return the best kind of light that a recording has, and which kinds hold it."""
+    quantities = recording.quantity
+    if isinstance(quantities, str):
+        quantities = (quantities,) * len(recording.kinds)
+    for wanted in _LIGHT:
+        kinds = [
+            kind
+            for kind, quantity in zip(recording.kinds, quantities, strict=True)
+            if quantity == wanted
+        ]
+        if kinds:
+            return wanted, tuple(kinds)
+    return None
+
+
+def _as_density(
+    light: Float64[np.ndarray, "kind channel time"], quantity: Quantity
+) -> Float64[np.ndarray, "kind channel time"]:
+    """Return changes of optical density, natural logarithm."""
+    if quantity == "intensity":
+        return optical_density(light)
+    return absorbance_to_density(light) if quantity == "absorbance" else light
+
+
+def _wavelengths(kinds: Sequence[str]) -> tuple[float, ...]:
+    """Read wavelengths in nanometers from names such as 780nm and Abs780."""
+    found = [re.search(r"\d+(\.\d+)?", kind) for kind in kinds]
+    nameless = [kind for kind, match in zip(kinds, found, strict=True) if not match]
+    if nameless:
+        raise InputError(
+            f"kind {nameless[0]!r} names no wavelength; name kinds of light as 780nm"
+        )
+    return tuple(float(match.group()) for match in found)
+
+
+def _distances(
+    recording: Recording, section: FnirsConfig
+) -> Float64[np.ndarray, " channel"]:
+    """Return distances of source and detector in meters, as recorded or as stated."""
+    n_channels = len(recording.channels)
+    stated = section.optics.distance_m
+    distance_m = np.array(recording.distances_m or [np.nan] * n_channels, np.float64)
+    if stated is not None:
+        distance_m[np.isnan(distance_m)] = stated
+    if np.isnan(distance_m).all():
+        raise InputError(
+            "the recording does not tell how far sources are from detectors, which "
+            "concentrations need; state preprocess.fnirs.optics.distance_m, in meters "
+            "(0.03 is usual for adults)"
+        )
+    return distance_m
+
+
+def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
+    """Keep some kinds of a recording, time-major in memory as MATLAB has it."""
+    rows = [recording.kinds.index(kind) for kind in kinds]
+
+    def few(facts: str | tuple[str, ...]) -> tuple[str, ...]:
+        facts = (facts,) * len(recording.kinds) if isinstance(facts, str) else facts
+        return tuple(facts[row] for row in rows)
+
+    return replace(
+        recording,
+        signal=recording.signal.T.take(rows, axis=-1).T,
+        kinds=few(recording.kinds),
+        quantity=few(recording.quantity),
+        unit=few(recording.unit),
+    )
