@@ -122,7 +122,7 @@ COMPONENTS = {
 def blinking_ct(rng):
     """Sources with alpha waves under many channels, and blinks at the front."""
     places = place_electrodes(NAMES)
-    times_s = np.arange(int(40 * RATE_HZ)) / RATE_HZ
+    times_s = np.arange(int(20 * RATE_HZ)) / RATE_HZ
     centers = places[rng.choice(19, 10, replace=False)]
     spread = np.exp(-np.sum((places[:, None] - centers) ** 2, axis=-1) / 0.003)
     sources = rng.normal(size=(10, len(times_s))).cumsum(axis=1)
@@ -131,7 +131,7 @@ def blinking_ct(rng):
     sources += 8 * np.sin(2 * np.pi * (9 + rng.random((10, 1))) * times_s)
     front = np.exp(-(places[:, 1].max() - places[:, 1]) / 0.02)
     blinks = np.zeros(len(times_s))
-    for onset_s in np.arange(2, 39, 3.3):
+    for onset_s in np.arange(1, 19, 1.7):
         blinks += 150 * np.exp(-(((times_s - onset_s) / 0.12) ** 2))
     return spread @ sources + np.outer(front, blinks) + rng.normal(
         size=(19, len(times_s))

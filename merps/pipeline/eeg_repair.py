@@ -129,7 +129,7 @@ def mend_eeg(
         after = _faults(work, section)
         work.columns["uncorrelated_after"] = after.uncorrelated
     if section.reference != "recorded":
-        _change_reference(work, section)
+        _change_reference(work, section, bad)
     work.signal[is_missing & ~mended[:, None]] = np.nan
     work.signal[bad & ~mended] = np.nan
     parts = stretches.split(work.signal, recording, rest)
@@ -264,12 +264,14 @@ def _interpolate(
     return mended
 
 
-def _change_reference(work: _Work, section: EegConfig) -> None:
+def _change_reference(
+    work: _Work, section: EegConfig, bad: Bool[np.ndarray, " channel"]
+) -> None:
     """Measure all electrodes against something else."""
     rows = work.scalp & work.usable
     if section.reference == "mastoids":
         weights = mastoid_weights(work.recording.channels)
-        if not work.usable[weights != 0].all():
+        if not (work.usable & ~bad)[weights != 0].all():
             raise DataError(
                 "preprocess.eeg.reference is mastoids, one of which is bad or missing; "
                 "choose another reference"

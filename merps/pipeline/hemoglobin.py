@@ -210,9 +210,9 @@ def _motion(
 def _measure_coupling(
     density: Recording, section: FnirsConfig
 ) -> dict[str, Float[np.ndarray, " channel"]]:
-    """Tell how well optodes are coupled; nothing where the rate is too low for that."""
+    """Tell how well optodes are coupled; nothing where no heart can be compared."""
     options = section.coupling.model_dump() | {"rate_hz": density.rate_hz}
-    if density.rate_hz / 2 <= 1.2 * section.coupling.high_hz:
+    if density.rate_hz / 2 <= 1.2 * options["high_hz"] or len(density.kinds) < 2:
         return {}
     windows_cw = windowed_coupling(density.signal, **options)
     power_cw = peak_power(density.signal, **options)

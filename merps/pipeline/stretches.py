@@ -165,14 +165,15 @@ class Stretches:
 
 def explained_share(
     signal: Float[np.ndarray, "*row time"],
-    by: Float[np.ndarray, "*row time"],
+    by: Float[np.ndarray, "*other time"],
 ) -> Float64[np.ndarray, " *row"]:
     """Return the squared correlation of rows; NaN where one does not move.
 
     Parameters
     ----------
     signal, by : ndarray of float, shape (..., time)
-        Rows to compare; NaN marks samples that are missing from the comparison.
+        Rows to compare, broadcast against each other; NaN marks samples that are
+        missing from the comparison.
 
     Returns
     -------

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64
 
 from merps.errors import InputError
 from merps.preprocessing.electrodes import as_raw
+from merps.preprocessing.silence import quiet_mne
 
 #: What independent components are found in, and how often it is looked at, in hertz.
 _COMPONENTS_HZ = (1.0, 100.0)
@@ -71,15 +72,15 @@ def fit_line_noise(
             f"window_s={window_s:g} must span from 2 to the {signal.shape[-1]} samples "
             f"of the signal at rate_hz={rate_hz:g}"
         )
-    return notch_filter(
-        signal.astype(np.float64),
-        rate_hz,
-        np.arange(line_hz, rate_hz / 2 - 1, line_hz),
-        filter_length=length,
-        method="spectrum_fit",
-        p_value=p_value,
-        verbose="error",
-    )
+    with quiet_mne():
+        return notch_filter(
+            signal.astype(np.float64),
+            rate_hz,
+            np.arange(line_hz, rate_hz / 2 - 1, line_hz),
+            filter_length=length,
+            method="spectrum_fit",
+            p_value=p_value,
+        )
 
 
 def artifact_weights(
@@ -234,32 +235,33 @@ def remove_components(
             f"n_components={n_components} must lie from 2 to {len(signal) - 1}, one "
             f"less than the {len(signal)} good channels with a position"
         )
-    low_hz, high_hz = _COMPONENTS_HZ
     raw = as_raw(unit_v * signal, rate_hz=rate_hz, positions=positions)
-    whole = raw.copy().set_eeg_reference("average", verbose="error")
-    raw.filter(low_hz, min(high_hz, 0.45 * rate_hz), verbose="error")
-    if rate_hz > _COMPONENTS_RATE_HZ:
-        raw.resample(_COMPONENTS_RATE_HZ, verbose="error")
-    common_1t = raw.get_data().mean(axis=0, keepdims=True)
-    raw.set_eeg_reference("average", verbose="error")
     ica = ICA(
         n_components,
         method="infomax",
         fit_params={"extended": True},
         random_state=seed,
-        verbose="error",
     )
-    ica.fit(raw, verbose="error")
-    chances_nk = iclabel_label_components(raw, ica, inplace=False, backend="onnx")
-    labels = tuple(ICLABEL_NUMERICAL_TO_STRING[k] for k in chances_nk.argmax(axis=1))
-    likely_n = chances_nk.max(axis=1).astype(np.float64)
-    removed_n = np.isin(labels, list(remove)) & (likely_n >= min_probability)
-    shared_1n = artifact_weights(common_1t, ica.get_sources(raw).get_data()[removed_n])
-    sources_nt = ica.get_sources(whole).get_data()[removed_n]
-    artifact_ct = whole.get_data() + shared_1n @ sources_nt
-    ica.apply(whole, exclude=np.flatnonzero(removed_n).tolist(), verbose="error")
-    artifact_ct -= whole.get_data()
-    return signal - artifact_ct / unit_v, Components(labels, likely_n, removed_n)
+    with quiet_mne():
+        whole = raw.copy().set_eeg_reference("average")
+        low_hz, high_hz = _COMPONENTS_HZ
+        raw.filter(low_hz, min(high_hz, 0.45 * rate_hz))
+        if rate_hz > _COMPONENTS_RATE_HZ:
+            raw.resample(_COMPONENTS_RATE_HZ)
+        common_1t = raw.get_data().mean(axis=0, keepdims=True)
+        raw.set_eeg_reference("average")
+        ica.fit(raw)
+        chances_nk = iclabel_label_components(raw, ica, inplace=False, backend="onnx")
+        labels = [ICLABEL_NUMERICAL_TO_STRING[k] for k in chances_nk.argmax(axis=1)]
+        likely_n = chances_nk.max(axis=1).astype(np.float64)
+        removed_n = np.isin(labels, list(remove)) & (likely_n >= min_probability)
+        seen_nt = ica.get_sources(raw).get_data()[removed_n]
+        sources_nt = ica.get_sources(whole).get_data()[removed_n]
+        artifact_ct = whole.get_data()
+        ica.apply(whole, exclude=np.flatnonzero(removed_n).tolist())
+    artifact_ct += artifact_weights(common_1t, seen_nt) @ sources_nt - whole.get_data()
+    found = Components(tuple(labels), likely_n, removed_n)
+    return signal - artifact_ct / unit_v, found
 
 
 def _require_finite(signal: Float[np.ndarray, "channel time"]) -> None:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64
 
 from merps.errors import InputError
 from merps.preprocessing.repair import fill_gaps
+from merps.preprocessing.silence import quiet_mne
 
 #: How far the cardiac band's edges fall off, in hertz.
 _TRANSITION_HZ = 0.3
@@ -194,15 +195,15 @@ def heart_beat(
         )
     if np.isinf(density).any():
         raise InputError("density has infinite samples; mark them as NaN")
-    beat_lct = filter_data(
-        fill_gaps(density.astype(np.float64, order="C")),
-        rate_hz,
-        low_hz,
-        high_hz,
-        l_trans_bandwidth=min(_TRANSITION_HZ, low_hz),
-        h_trans_bandwidth=_TRANSITION_HZ,
-        verbose="error",
-    )
+    with quiet_mne():
+        beat_lct = filter_data(
+            fill_gaps(density.astype(np.float64, order="C")),
+            rate_hz,
+            low_hz,
+            high_hz,
+            l_trans_bandwidth=min(_TRANSITION_HZ, low_hz),
+            h_trans_bandwidth=_TRANSITION_HZ,
+        )
     beat_lct[np.isnan(density).all(axis=-1)] = np.nan
     steady_lc = np.nanmax(density, axis=-1, initial=-np.inf) == np.nanmin(
         density, axis=-1, initial=np.inf

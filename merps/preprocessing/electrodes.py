@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from merps.errors import InputError
+from merps.preprocessing.silence import quiet_mne
 
 #: The 10-05 system, which holds the 10-20 and 10-10 systems, on a template head.
 _MONTAGE = "colin27_1005"
@@ -81,9 +82,10 @@ def interpolation_weights(
         return np.empty((0, n_good))
     units = np.zeros((len(bad), n_good))
     units[~bad] = np.eye(n_good)
-    raw = as_raw(units, rate_hz=1.0, positions=positions)
-    raw.info["bads"] = [raw.ch_names[row] for row in np.flatnonzero(bad)]
-    raw.interpolate_bads(reset_bads=True, origin="auto", verbose="error")
+    with quiet_mne():
+        raw = as_raw(units, rate_hz=1.0, positions=positions)
+        raw.info["bads"] = [raw.ch_names[row] for row in np.flatnonzero(bad)]
+        raw.interpolate_bads(reset_bads=True, origin="auto")
     return raw.get_data()[bad]
 
 
@@ -112,13 +114,13 @@ def as_raw(
     import mne
 
     names = [f"{row:03d}" for row in range(len(signal))]
-    info = mne.create_info(names, rate_hz, "eeg", verbose="error")
-    raw = mne.io.RawArray(signal.astype(np.float64), info, verbose="error")
-    if positions is not None:
-        montage = mne.channels.make_dig_montage(
-            dict(zip(names, positions, strict=True)), coord_frame="head"
-        )
-        raw.set_montage(montage, verbose="error")
+    with quiet_mne():
+        info = mne.create_info(names, rate_hz, "eeg")
+        raw = mne.io.RawArray(signal.astype(np.float64), info)
+        if positions is not None:
+            places = dict(zip(names, positions, strict=True))
+            montage = mne.channels.make_dig_montage(places, coord_frame="head")
+            raw.set_montage(montage)
     return raw
 
 

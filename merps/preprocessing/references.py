@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Float64
 
 from merps.errors import InputError
 from merps.preprocessing.electrodes import FEWEST_PLACED, as_raw
+from merps.preprocessing.silence import quiet_mne
 
 #: Names of electrodes on or near the mastoids, in pairs, best first.
 _MASTOIDS = (("m1", "m2"), ("a1", "a2"), ("tp9", "tp10"))
@@ -138,15 +139,14 @@ def infinity_weights(
             f"infinity needs {FEWEST_PLACED}; choose another reference"
         )
     raw = as_raw(np.eye(n_placed), rate_hz=1.0, positions=positions[placed])
-    head = mne.make_sphere_model("auto", "auto", raw.info, verbose="error")
-    dipoles = mne.setup_volume_source_space(sphere=head, **_DIPOLES, verbose="error")
-    forward = mne.make_forward_solution(
-        raw.info, trans=None, src=dipoles, bem=head, meg=False, verbose="error"
-    )
-    against_infinity = mne.set_eeg_reference(
-        raw, "REST", forward=forward, verbose="error"
-    )[0].get_data()
+    with quiet_mne():
+        head = mne.make_sphere_model("auto", "auto", raw.info)
+        dipoles = mne.setup_volume_source_space(sphere=head, **_DIPOLES)
+        forward = mne.make_forward_solution(
+            raw.info, trans=None, src=dipoles, bem=head, meg=False
+        )
+        standard, _ = mne.set_eeg_reference(raw, "REST", forward=forward)
     # Each channel lost the same sum of channels.
     weights = np.zeros(len(positions))
-    weights[placed] = (np.eye(n_placed) - against_infinity).mean(axis=0)
+    weights[placed] = (np.eye(n_placed) - standard.get_data()).mean(axis=0)
     return weights
