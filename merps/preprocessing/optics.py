@@ -1,15 +1,13 @@
 """From light to hemoglobin: optical density, path lengths and the Beer-Lambert law."""
 
-import csv
-import functools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from merps.errors import InputError
+from merps.preprocessing.extinction import extinction_table
 
 #: What `beer_lambert` and `extinction` order their pigments by.
 PIGMENTS = ("HbO", "HbR")
@@ -104,8 +102,7 @@ def extinction(
     data of W. B. Gratzer (Medical Research Council Laboratories, London) and N.
     Kollias (Wellman Laboratories, Harvard Medical School, Boston).
     """
-    table_wp = _extinction_table()
-    nm_w, *columns = table_wp.T
+    nm_w, *columns = extinction_table().T
     outside = [nm for nm in wavelengths_nm if not nm_w[0] <= nm <= nm_w[-1]]
     if outside:
         raise InputError(
@@ -253,14 +250,6 @@ def _present_mean(x: Float64[np.ndarray, "*row time"]) -> Float64[np.ndarray, "*
     total = np.sum(x, axis=-1, keepdims=True, where=present)
     count = present.sum(axis=-1, keepdims=True)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-@functools.cache
-def _extinction_table() -> Float64[np.ndarray, "row 3"]:
-    """Read wavelength, HbO and HbR, in nanometers and decadic 1/(cm * mol/L)."""
-    path = Path(__file__).with_name("extinction.csv")
-    with path.open(newline="", encoding="ascii") as file:
-        return np.array(list(csv.reader(file))[1:], dtype=np.float64)
 
 
 def _require_solvable(
