@@ -91,6 +91,14 @@ def test_each_step_changes_its_number(eeg, rng):
     np.testing.assert_allclose(x_ct[:21, 200:].mean(axis=0), 0, atol=0.01 * whole.std())
 
 
+def test_a_notch_tells_what_it_leaves(eeg):
+    options = config("notch={}", "band_pass=null")
+    quality = preprocess_trial(Trial("p", "V01", eeg=eeg), options).quality["eeg"]
+    before, after = (column(quality, n) for n in ("line_noise", "line_noise_after"))
+    assert (before > 10).all()
+    assert (after < 1).all()
+
+
 @pytest.mark.parametrize("reference", ["average", "mastoids", "infinity"])
 def test_references_do_not_depend_on_the_one_recorded_with(eeg, reference):
     moved = replace(eeg, signal=eeg.signal - eeg.signal[9])

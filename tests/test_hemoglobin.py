@@ -177,6 +177,24 @@ def test_three_absorbances_become_the_concentrations_they_are_of(rng):
     )
 
 
+def test_total_hemoglobin_is_the_sum_where_the_file_has_none(rng):
+    x_kct = rng.normal(size=(2, 3, 100))
+    recording = Recording(
+        x_kct,
+        *(RATE_HZ, 0.0, tuple("abc"), "concentration", "mol/L"),
+        ("HbR", "HbO"),
+    )
+    made = mend_fnirs(recording, recording, config().fnirs, is_joined=True)
+    for part in (made.recording, made.rest):
+        assert part.kinds == ("HbO", "HbR", "HbT")
+        assert part.unit == ("mol/L",) * 3
+        np.testing.assert_array_equal(
+            part.signal, [x_kct[1], x_kct[0], x_kct.sum(axis=0)]
+        )
+    with pytest.raises(InputError, match="holds no light, only HbR, HbO; take what is"):
+        mend_fnirs(recording, None, config("hemoglobin=computed").fnirs, is_joined=True)
+
+
 @pytest.mark.parametrize("motion", ["tddr", "spline"])
 def test_given_concentrations_are_mended_likewise(rng, motion):
     x_kct = 1e-2 * rng.normal(size=(3, 4, 900)).cumsum(axis=-1)
@@ -251,7 +269,9 @@ def test_what_cannot_be_computed_is_refused(rng):
 
     with pytest.raises(InputError, match="asks for HbX; choose from 760nm, 850nm, HbO"):
         run("kinds=[HbO, HbX]")
-    with pytest.raises(InputError, match="asks for HbO, HbR, HbT; choose from 760nm"):
+    with pytest.raises(
+        InputError, match=r"asks for HbO, HbR, HbT; choose from 760nm, 850nm$"
+    ):
         run(quantity="voltage")
     with pytest.raises(InputError, match="'red' names no wavelength"):
         run(kinds=("red", "850nm"))

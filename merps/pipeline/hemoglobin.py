@@ -72,8 +72,8 @@ def mend_fnirs(
         If these kinds can be neither found nor computed, or an option does not fit the
         recording.
     """
-    has_all = set(section.kinds) <= set(recording.kinds)
-    if has_all and (section.hemoglobin == "given" or not _light_of(recording)):
+    has_all = set(section.kinds) <= {*recording.kinds, *_sums(recording)}
+    if section.hemoglobin == "given" and has_all:
         pick = partial(_pick, kinds=section.kinds)
         recording, rest = pick(recording), None if rest is None else pick(rest)
         if section.motion == "none" and section.short_channels is None:
@@ -90,12 +90,18 @@ def _compute(
 ) -> Mended:
     """Make concentrations of light."""
     light = _light_of(recording)
-    absent = [kind for kind in section.kinds if kind not in _COMPUTED]
-    if not light or absent:
+    possible = {*_COMPUTED} if light else {*recording.kinds, *_sums(recording)}
+    absent = [kind for kind in section.kinds if kind not in possible]
+    if absent:
+        choices = dict.fromkeys((*recording.kinds, *(_COMPUTED if light else ())))
         raise InputError(
-            f"preprocess.fnirs.kinds asks for {', '.join(absent or section.kinds)}; "
-            f"choose from {', '.join(recording.kinds) or 'what the recording has'}"
-            + (f", {', '.join(_COMPUTED)}" if light else "")
+            f"preprocess.fnirs.kinds asks for {', '.join(absent)}; choose from "
+            f"{', '.join(choices) or 'the kinds of a recording, of which it has none'}"
+        )
+    if not light:
+        raise InputError(
+            "preprocess.fnirs.hemoglobin is computed, but the recording holds no "
+            f"light, only {', '.join(recording.kinds)}; take what is given"
         )
     quantity, kinds = light
     recording = _pick(recording, kinds)
@@ -281,6 +287,8 @@ def _distances(
 
 def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
     """Keep some kinds of a recording, time-major in memory as MATLAB has it."""
+    if not set(kinds) <= set(recording.kinds):
+        recording = _add_total(recording)
     rows = [recording.kinds.index(kind) for kind in kinds]
 
     def few(facts: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -293,4 +301,25 @@ def _pick(recording: Recording, kinds: Sequence[str]) -> Recording:
         kinds=few(recording.kinds),
         quantity=few(recording.quantity),
         unit=few(recording.unit),
+    )
+
+
+def _sums(recording: Recording) -> tuple[str, ...]:
+    """Return what can be had by adding kinds: HbT, where both pigments are there."""
+    return ("HbT",) if set(PIGMENTS) <= set(recording.kinds) else ()
+
+
+def _add_total(recording: Recording) -> Recording:
+    """Add total hemoglobin to its parts."""
+    hbo = recording.kinds.index(PIGMENTS[0])
+    total = sum(recording.signal[recording.kinds.index(kind)] for kind in PIGMENTS)
+    facts = {}
+    for name in ("quantity", "unit"):
+        fact = getattr(recording, name)
+        facts[name] = fact if isinstance(fact, str) else (*fact, fact[hbo])
+    return replace(
+        recording,
+        signal=np.concatenate([recording.signal, total[None]]),
+        kinds=(*recording.kinds, "HbT"),
+        **facts,
     )

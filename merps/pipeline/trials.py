@@ -172,7 +172,6 @@ def _clean(
     else:
         missing = np.isnan(mended.recording.signal).mean(axis=-1)
     recording, rest = mended.recording, mended.rest
-    quality = quality.extend(mended.columns, mended.kinds)
     run = partial(_filter, section=section, precision=precision, phase=phase)
     if rest is None:
         done = run([recording], [missing]), None
@@ -182,7 +181,19 @@ def _clean(
             done = run([rest, recording], [rest_missing, missing]), None
         else:
             done = run([recording], [missing]), run([rest], [rest_missing])
-    return *done, quality, mended.notes
+    columns = {**mended.columns, **_measure_notch(done[0], section)}
+    return *done, quality.extend(columns, mended.kinds), mended.notes
+
+
+def _measure_notch(
+    filtered: Recording, section: EegConfig | FnirsConfig
+) -> dict[str, Float[np.ndarray, " channel"]]:
+    """Measure the line noise again where a notch filter was to take it out."""
+    if isinstance(section, FnirsConfig) or section.notch is None:
+        return {}
+    options = section.quality.model_dump()
+    table = measure_quality(filtered.signal, rate_hz=filtered.rate_hz, **options)
+    return {"line_noise_after": table.values[..., table.measures.index("line_noise")]}
 
 
 def _in_unit_of(recording: Recording, options: dict[str, Any]) -> dict[str, Any]:
