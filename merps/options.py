@@ -34,6 +34,8 @@ Protocol: TypeAlias = Literal["people", "videos", "both", "within"]
 
 # Those that take nothing of a person but what was recorded right before a trial.
 _CAUSAL_REFERENCES = ("none", "trial_rest")
+# Steps that learn from a trial what they then take out of it.
+_WHOLE_EEG = ("line_fit", "bad_channels", "blinks", "components")
 # Keeps a rounding error from costing a sample.
 _GRACE = 1e-6
 
@@ -342,6 +344,16 @@ class Config(Section):
             "not)"
             for name in ("reference", "fnirs_reference")
             if (chosen := getattr(self.features, name)) not in _CAUSAL_REFERENCES
+        ]
+        steps = self.preprocess
+        chosen = {f"eeg.{name}": getattr(steps.eeg, name) for name in _WHOLE_EEG}
+        chosen["fnirs.motion"] = steps.fnirs.motion != "none"
+        chosen["fnirs.short_channels"] = steps.fnirs.short_channels
+        chosen["synchrony"] = steps.synchrony
+        found += [
+            f"preprocess.{name} looks at the whole trial"
+            for name, is_on in chosen.items()
+            if is_on
         ]
         for name, signal in (("windows", "eeg"), ("fnirs_windows", "fnirs")):
             to_hz = getattr(self.preprocess, signal).to_hz

@@ -70,6 +70,12 @@ def test_all_that_looks_ahead_is_told_at_once():
         (["features.reference=person_rest"], "features.reference=person_rest takes"),
         (["features.fnirs_reference=person"], "features.fnirs_reference=person takes"),
         (["fnirs_windows.window_s=0.25"], "fnirs_windows.window_s is no whole number"),
+        (["preprocess.eeg.blinks={}"], "preprocess.eeg.blinks looks at the whole"),
+        (
+            ["preprocess.fnirs.motion=tddr"],
+            "preprocess.fnirs.motion looks at the whole",
+        ),
+        (["preprocess.synchrony={}"], "preprocess.synchrony looks at the whole"),
     ],
 )
 def test_features_that_look_ahead_are_refused(overrides, message):

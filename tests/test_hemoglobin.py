@@ -240,6 +240,32 @@ def test_rest_and_trial_have_one_reference(rng):
     assert made.fnirs.start_s == -10
 
 
+@pytest.mark.parametrize("quantity", ["intensity", "absorbance"])
+def test_causal_concentrations_never_look_ahead(rng, quantity):
+    signal = 1 + 0.1 * rng.random((2, 4, 600))
+    later = signal.copy()
+    later[..., 300:] += rng.normal(size=(2, 4, 300)) ** 2
+    options = load_config("causal").preprocess
+    one, other = (
+        preprocess_trial(Trial("p", "V01", fnirs=light(x, quantity=quantity)), options)
+        for x in (signal, later)
+    )
+    np.testing.assert_array_equal(
+        one.fnirs.signal[..., :300], other.fnirs.signal[..., :300]
+    )
+    assert np.ptp(one.fnirs.signal) > 0
+    # The reference is the first sample, not the mean; nothing else changes.
+    section = config().fnirs
+    recording = light(signal, quantity=quantity)
+    since, around = (
+        mend_fnirs(recording, None, section, is_joined=False, phase=phase).recording
+        for phase in ("causal", "zero")
+    )
+    shift = since.signal - around.signal
+    np.testing.assert_allclose(np.ptp(shift, axis=-1), 0, atol=1e-15)
+    np.testing.assert_allclose(since.signal[..., 0], 0, atol=1e-15)
+
+
 def test_dark_samples_unknown_distances_and_slow_devices_are_told(rng):
     recording = make_background(rng, seconds=60)
     recording.signal[0, 3, 40:50] = 0

@@ -10,6 +10,7 @@ from merps.preprocessing.optics import (
     absorb,
     absorbance_to_density,
     beer_lambert,
+    density_since_start,
     extinction,
     optical_density,
     pathlength_factor,
@@ -91,6 +92,15 @@ def test_absorbance_is_density_of_the_same_light(intensity_lct):
     np.testing.assert_allclose(np.nanmean(actual, axis=-1), 0, atol=1e-12)
     single = absorbance_to_density(absorbance_lct.astype(np.float32))
     np.testing.assert_allclose(single, actual, atol=1e-5)
+
+
+def test_density_since_the_start_differs_by_its_reference(intensity_lct):
+    intensity_lct[0, 1, :4], intensity_lct[1, 2] = np.nan, -1.0
+    since = density_since_start(intensity_lct)
+    shift = since - optical_density(intensity_lct)
+    np.testing.assert_allclose(shift - shift[..., 9:10], 0 * since, atol=1e-12)
+    assert since[0, 1, 4] == since[0, 0, 0] == 0
+    assert np.isnan(since[1, 2]).all()
 
 
 # What light meets

@@ -20,13 +20,14 @@ from merps.preprocessing.optics import (
     PIGMENTS,
     absorbance_to_density,
     beer_lambert,
+    density_since_start,
     extinction,
     optical_density,
     pathlength_factor,
 )
 from merps.preprocessing.repair import tddr
 from merps.preprocessing.short_channels import regress_short_channels
-from merps.recording import Quantity, Recording
+from merps.recording import Phase, Quantity, Recording
 
 #: What light may come as, best first.
 _LIGHT: tuple[Quantity, ...] = ("intensity", "optical density", "absorbance")
@@ -44,6 +45,7 @@ def mend_fnirs(
     section: FnirsConfig,
     *,
     is_joined: bool,
+    phase: Phase = "zero",
 ) -> Mended:
     """Turn light into hemoglobin where need be, and mend it on the way.
 
@@ -60,6 +62,8 @@ def mend_fnirs(
         Options.
     is_joined : bool
         Whether the rest runs into the trial.
+    phase : str
+        Where it is causal, changes of light are those since its first sample.
 
     Returns
     -------
@@ -82,11 +86,15 @@ def mend_fnirs(
         mended, columns = _mend(stretches, recording, section)
         parts = stretches.split(mended, recording, rest)
         return Mended(*parts, recording, columns)
-    return _compute(recording, rest, section, is_joined)
+    return _compute(recording, rest, section, is_joined, phase)
 
 
 def _compute(
-    recording: Recording, rest: Recording | None, section: FnirsConfig, is_joined: bool
+    recording: Recording,
+    rest: Recording | None,
+    section: FnirsConfig,
+    is_joined: bool,
+    phase: Phase,
 ) -> Mended:
     """Make concentrations of light."""
     light = _light_of(recording)
@@ -108,7 +116,7 @@ def _compute(
     rest = None if rest is None else _pick(rest, kinds)
     wavelengths_nm, notes = _wavelengths(kinds), []
     stretches = Stretches.of(recording, rest, is_joined=is_joined)
-    density = _as_density(stretches.signal, quantity)
+    density = _as_density(stretches.signal, quantity, phase)
     n_dark = int(np.isnan(density).sum() - np.isnan(stretches.signal).sum())
     if n_dark:
         notes.append(f"{n_dark} samples of fNIRS without light are missing")
@@ -248,12 +256,15 @@ def _light_of(recording: Recording) -> tuple[Quantity, tuple[str, ...]] | None:
 
 
 def _as_density(
-    light: Float64[np.ndarray, "kind channel time"], quantity: Quantity
+    light: Float64[np.ndarray, "kind channel time"], quantity: Quantity, phase: Phase
 ) -> Float64[np.ndarray, "kind channel time"]:
     """Return changes of optical density, natural logarithm."""
-    if quantity == "intensity":
-        return optical_density(light)
-    return absorbance_to_density(light) if quantity == "absorbance" else light
+    if quantity == "optical density":
+        return light
+    if phase == "causal":
+        return density_since_start(light if quantity == "intensity" else 10**-light)
+    turn = optical_density if quantity == "intensity" else absorbance_to_density
+    return turn(light)
 
 
 def _wavelengths(kinds: Sequence[str]) -> tuple[float, ...]:

@@ -160,8 +160,10 @@ def _clean(
     is_joined = rest is not None and tell(
         rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
     )
-    mend = mend_fnirs if isinstance(section, FnirsConfig) else mend_eeg
-    mended = mend(recording, rest, section, is_joined=is_joined)
+    if isinstance(section, FnirsConfig):
+        mended = mend_fnirs(recording, rest, section, is_joined=is_joined, phase=phase)
+    else:
+        mended = mend_eeg(recording, rest, section, is_joined=is_joined)
     quality = measure_quality(
         mended.measured.signal,
         rate_hz=rate_hz,

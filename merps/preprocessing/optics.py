@@ -71,6 +71,28 @@ def absorbance_to_density(
     return math.log(10) * (absorbance - _present_mean(absorbance.astype(np.float64)))
 
 
+def density_since_start(
+    intensity: Float[np.ndarray, "*row time"],
+) -> Float64[np.ndarray, "*row time"]:
+    """Turn light intensity into changes of optical density since its first sample.
+
+    As `optical_density`, but for the reference: no later sample has a part in it.
+
+    Parameters
+    ----------
+    intensity : ndarray of float, shape (..., time)
+        As for `optical_density`.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., time)
+        As from `optical_density`; 0 at the first sample that is present.
+    """
+    logarithm = np.log(np.where(intensity > 0, intensity, np.nan).astype(np.float64))
+    first = np.argmax(~np.isnan(logarithm), axis=-1)[..., None]
+    return np.take_along_axis(logarithm, first, axis=-1) - logarithm
+
+
 def extinction(
     wavelengths_nm: Sequence[float],
 ) -> Float64[np.ndarray, "wavelength 2"]:
