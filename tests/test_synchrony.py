@@ -46,6 +46,21 @@ def test_a_clock_is_found_whatever_events_are_missing_or_extra(
     assert clock.residual_ms < 50
 
 
+@given(slope_ppm=st.floats(0, 500), seed=st.integers(0, 2**16))
+def test_events_on_a_slow_grid_tell_the_offset_to_half_a_sample(slope_ppm, seed):
+    """Row 18 for fNIRS whose events are known to a sample only: no exact slope then."""
+    rng = np.random.default_rng(seed)
+    reference_s = np.sort(np.append(rng.uniform(0, 900, 10), [0, 900]))
+    device_s = device_times(reference_s, 7.3, slope_ppm)
+    rounded_s = np.round(device_s * FNIRS_HZ) / FNIRS_HZ
+    clock = fit_clock(reference_s, rounded_s, **OPTIONS | {"tolerance_s": 0.15})
+    assert clock.n_events >= 10  # of events within one sample, one matches
+    found_s = clock.to_reference(device_s)
+    assert np.abs(found_s - reference_s).max() < 0.5 / FNIRS_HZ
+    assert abs(clock.slope_ppm - slope_ppm) < max(6 * clock.slope_error_ppm, 50)
+    assert clock.slope_error_ppm > 5
+
+
 def test_a_clock_is_the_line_of_least_squares_and_tells_its_error(rng):
     reference_s = np.sort(rng.uniform(0, 600, 30))
     device_s = device_times(reference_s, 4.0, 80)
