@@ -57,6 +57,15 @@ def test_slow_recordings_and_single_channels_have_less_to_compare(head_ct):
     assert not same.bad.any()
 
 
+def test_channels_far_apart_are_not_all_bad(rng):
+    apart_ct = rng.normal(size=(8, 6000)).cumsum(axis=1)
+    apart_ct[2] = 1.5
+    lenient = {"max_amplitude_z": 99.0, "max_noise_z": 99.0}
+    found = find_bad_channels(apart_ct, **OPTIONS | lenient)
+    assert (found.uncorrelated[[0, 1, 3, 4, 5, 6, 7]] > 0.1).sum() > 4
+    assert np.flatnonzero(found.bad).tolist() == [2]
+
+
 def test_bad_options_are_refused(head_ct):
     for change in ({"window_s": 0.001}, {"window_s": 99.0}, {"rate_hz": 1.0}):
         with pytest.raises(InputError, match="must span at least two and at most 6000"):

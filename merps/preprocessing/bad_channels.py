@@ -63,7 +63,8 @@ def find_bad_channels(
     absolute correlations with other channels (from 1 to 45 Hz) must reach
     `min_correlation`; the median absolute deviation above 45 Hz over that below, and
     that of the signal as a whole, are compared between channels. Channels that are
-    missing or flat are not compared with.
+    missing or flat are not compared with. Where more than half of the channels go along
+    with no other, they are too far apart to be told by that, and none is bad for it.
 
     Parameters
     ----------
@@ -121,7 +122,9 @@ def find_bad_channels(
             ratio_c = _deviation(fast_ct) / np.where(below_c > 0, below_c, np.nan)
             noise_c[seen] = _robust_z(ratio_c)
         uncorrelated_c[seen] = _uncorrelated(slow_ct, length, min_correlation)
-    bad_c |= uncorrelated_c > max_uncorrelated
+    alone_c = uncorrelated_c > max_uncorrelated
+    if alone_c.sum() <= seen.sum() / 2:
+        bad_c |= alone_c
     bad_c |= noise_c > max_noise_z
     bad_c |= np.abs(amplitude_c) > max_amplitude_z
     return ChannelFaults(missing_c, flat_c, uncorrelated_c, noise_c, amplitude_c, bad_c)
