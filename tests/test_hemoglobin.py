@@ -286,6 +286,20 @@ def test_dark_samples_unknown_distances_and_slow_devices_are_told(rng):
     assert "coupling" not in table.measures
 
 
+def test_recordings_without_short_channels_are_told(rng):
+    recording = make_background(rng, seconds=30)
+    for changes in ({"positions": None}, {"distances_m": (0.03,) * 12}):
+        other = replace(recording, **changes)
+        mended = mend_fnirs(
+            other, None, config("short_channels={}").fnirs, is_joined=False
+        )
+        plain = mend_fnirs(other, None, config().fnirs, is_joined=False)
+        told = "no fNIRS channels of known place are short beside longer ones"
+        assert told in mended.notes
+        np.testing.assert_array_equal(mended.recording.signal, plain.recording.signal)
+        assert np.isnan(mended.columns["scalp"]).all()
+
+
 def test_what_cannot_be_computed_is_refused(rng):
     recording = make_background(rng, seconds=30)
 
@@ -301,8 +315,6 @@ def test_what_cannot_be_computed_is_refused(rng):
         run(quantity="voltage")
     with pytest.raises(InputError, match="'red' names no wavelength"):
         run(kinds=("red", "850nm"))
-    with pytest.raises(InputError, match="the recording has no positions"):
-        run("short_channels={}", positions=None)
     with pytest.raises(InputError, match="2 pigments cannot be told apart by 1"):
         mend_fnirs(
             light(recording.signal[:1], nm=(760.0,)),

@@ -83,9 +83,10 @@ def mend_fnirs(
         if section.motion == "none" and section.short_channels is None:
             return Mended(recording, rest, recording, {})
         stretches = Stretches.of(recording, rest, is_joined=is_joined)
-        mended, columns = _mend(stretches, recording, section)
+        notes = []
+        mended, columns = _mend(stretches, recording, section, stretches.signal, notes)
         parts = stretches.split(mended, recording, rest)
-        return Mended(*parts, recording, columns)
+        return Mended(*parts, recording, columns, notes=tuple(notes))
     return _compute(recording, rest, section, is_joined, phase)
 
 
@@ -122,7 +123,7 @@ def _compute(
         notes.append(f"{n_dark} samples of fNIRS without light are missing")
     seen = recording.with_signal(stretches.trial(density))
     columns = _measure_coupling(seen, section)
-    mended, more = _mend(stretches, recording, section, density)
+    mended, more = _mend(stretches, recording, section, density, notes)
     if section.optics.pathlength_factor is None:
         factor = pathlength_factor(wavelengths_nm, age_y=section.optics.age_y)
         if min(wavelengths_nm) < FITTED_NM[0] or max(wavelengths_nm) > FITTED_NM[1]:
@@ -162,12 +163,12 @@ def _mend(
     stretches: Stretches,
     recording: Recording,
     section: FnirsConfig,
-    density: Float64[np.ndarray, "kind channel time"] | None = None,
+    mended: Float64[np.ndarray, "kind channel time"],
+    notes: list[str],
 ) -> tuple[
     Float64[np.ndarray, "kind channel time"], dict[str, Float[np.ndarray, "*row"]]
 ]:
     """Take out motion, then what short channels see; tell both before and after."""
-    mended = stretches.signal if density is None else density
     rate_hz, columns = stretches.rate_hz, {}
     if section.motion != "none":
         columns["motion"] = _motion(stretches, mended)
@@ -184,17 +185,7 @@ def _mend(
         mended = stretches.along_time(mended, repair)
         columns["motion_after"] = _motion(stretches, mended)
     if section.short_channels is not None:
-        if recording.positions is None:
-            raise InputError(
-                "preprocess.fnirs.short_channels needs to know where channels are, but "
-                "the recording has no positions; leave it out"
-            )
-        cleaned = regress_short_channels(
-            mended,
-            distance_m=_distances(recording, section),
-            positions=recording.positions,
-            **section.short_channels.model_dump(),
-        )
+        cleaned = _regress_short(mended, recording, section, notes)
         scalp = mended - cleaned
         columns["scalp"] = explained_share(*map(stretches.trial, (mended, scalp)))
         columns["scalp_after"] = explained_share(
@@ -202,6 +193,26 @@ def _mend(
         )
         mended = cleaned
     return mended, columns
+
+
+def _regress_short(
+    density: Float64[np.ndarray, "kind channel time"],
+    recording: Recording,
+    section: FnirsConfig,
+    notes: list[str],
+) -> Float64[np.ndarray, "kind channel time"]:
+    """Take out what short channels see, where there are short and long ones."""
+    options = section.short_channels.model_dump()
+    distance_m, positions = _distances(recording, section), recording.positions
+    if positions is not None:
+        is_known = np.isfinite(positions).all(axis=1) & ~np.isnan(distance_m)
+        is_short = distance_m[is_known] <= options["max_short_m"]
+        if is_short.any() and not is_short.all():
+            return regress_short_channels(
+                density, distance_m=distance_m, positions=positions, **options
+            )
+    notes.append("no fNIRS channels of known place are short beside longer ones")
+    return density
 
 
 def _motion(
