@@ -284,6 +284,12 @@ def test_dark_samples_unknown_distances_and_slow_devices_are_told(rng):
     slow = light(recording.signal[..., ::4], rate_hz=2.5)
     table = preprocess_trial(Trial("p", "V01", fnirs=slow), config()).quality["fnirs"]
     assert "coupling" not in table.measures
+    lower = config("coupling={low_hz: 0.5, high_hz: 0.9}")
+    table = preprocess_trial(Trial("p", "V01", fnirs=slow), lower).quality["fnirs"]
+    assert "coupling" in table.measures
+    lower = config("coupling={low_hz: 0.5, high_hz: 1.0}")
+    table = preprocess_trial(Trial("p", "V01", fnirs=slow), lower).quality["fnirs"]
+    assert "coupling" not in table.measures
 
 
 def test_recordings_without_short_channels_are_told(rng):

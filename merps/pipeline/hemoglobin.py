@@ -11,8 +11,12 @@ from jaxtyping import Float, Float64
 from merps.errors import InputError
 from merps.options import FnirsConfig
 from merps.pipeline.stretches import Mended, Stretches, explained_share
-from merps.preprocessing.coupling import peak_power, windowed_coupling
-from merps.preprocessing.coupling import scalp_coupling_index as coupling_index
+from merps.preprocessing.coupling import (
+    TRANSITION_HZ,
+    peak_power,
+    scalp_coupling_index,
+    windowed_coupling,
+)
 from merps.preprocessing.filters import band_pass
 from merps.preprocessing.motion import find_motion, motion_ratio, spline_motion
 from merps.preprocessing.optics import (
@@ -202,9 +206,9 @@ def _regress_short(
     notes: list[str],
 ) -> Float64[np.ndarray, "kind channel time"]:
     """Take out what short channels see, where there are short and long ones."""
-    options = section.short_channels.model_dump()
-    distance_m, positions = _distances(recording, section), recording.positions
-    if positions is not None:
+    options, positions = section.short_channels.model_dump(), recording.positions
+    if positions is not None and recording.distances_m is not None:
+        distance_m = np.array(recording.distances_m)
         is_known = np.isfinite(positions).all(axis=1) & ~np.isnan(distance_m)
         is_short = distance_m[is_known] <= options["max_short_m"]
         if is_short.any() and not is_short.all():
@@ -237,14 +241,15 @@ def _measure_coupling(
 ) -> dict[str, Float[np.ndarray, " channel"]]:
     """Tell how well optodes are coupled; nothing where no heart can be compared."""
     options = section.coupling.model_dump() | {"rate_hz": density.rate_hz}
-    if density.rate_hz / 2 <= 1.2 * options["high_hz"] or len(density.kinds) < 2:
+    highest_hz = density.rate_hz / 2 - TRANSITION_HZ
+    if options["high_hz"] >= highest_hz or len(density.kinds) < 2:
         return {}
     windows_cw = windowed_coupling(density.signal, **options)
     power_cw = peak_power(density.signal, **options)
     options.pop("window_s")
     present_c = ~np.isnan(windows_cw).any(axis=1)
     return {
-        "coupling": coupling_index(density.signal, **options),
+        "coupling": scalp_coupling_index(density.signal, **options),
         "coupled": np.where(present_c, (windows_cw >= _COUPLED).mean(axis=1), np.nan),
         "peak_power": np.median(power_cw, axis=1),
     }

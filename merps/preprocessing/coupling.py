@@ -10,7 +10,7 @@ from merps.preprocessing.repair import fill_gaps
 from merps.preprocessing.silence import quiet_mne
 
 #: How far the cardiac band's edges fall off, in hertz.
-_TRANSITION_HZ = 0.3
+TRANSITION_HZ = 0.3
 
 
 def scalp_coupling_index(
@@ -188,10 +188,10 @@ def heart_beat(
             f"coupling compares wavelengths, but density has {len(density)}; give at "
             "least two"
         )
-    if not 0 < low_hz < high_hz < rate_hz / 2 - _TRANSITION_HZ:
+    if not 0 < low_hz < high_hz < rate_hz / 2 - TRANSITION_HZ:
         raise InputError(
             f"low_hz={low_hz:g} and high_hz={high_hz:g} must rise and lie below "
-            f"{rate_hz / 2 - _TRANSITION_HZ:g} Hz at rate_hz={rate_hz:g}"
+            f"{rate_hz / 2 - TRANSITION_HZ:g} Hz at rate_hz={rate_hz:g}"
         )
     if np.isinf(density).any():
         raise InputError("density has infinite samples; mark them as NaN")
@@ -201,8 +201,8 @@ def heart_beat(
             rate_hz,
             low_hz,
             high_hz,
-            l_trans_bandwidth=min(_TRANSITION_HZ, low_hz),
-            h_trans_bandwidth=_TRANSITION_HZ,
+            l_trans_bandwidth=min(TRANSITION_HZ, low_hz),
+            h_trans_bandwidth=TRANSITION_HZ,
         )
     beat_lct[np.isnan(density).all(axis=-1)] = np.nan
     steady_lc = np.nanmax(density, axis=-1, initial=-np.inf) == np.nanmin(
