@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +14,8 @@ from merps.shipped import shipped
 
 #: Folder of the configurations that come with merps.
 PRESETS = "configs"
+
+Options = TypeVar("Options", bound=Section)
 
 
 def load_config(
@@ -39,6 +41,35 @@ def load_config(
     ConfigError
         With every problem found: where, which option, what is wrong, what was meant.
     """
+    return load_section(Config, source, overrides)
+
+
+def load_section(
+    kind: type[Options],
+    source: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Options:
+    """Read one kind of options, as `load_config` reads those of merps.
+
+    Parameters
+    ----------
+    kind : type
+        The section that the file holds.
+    source : str or Path, optional
+        As for `load_config`.
+    overrides : sequence of str
+        As for `load_config`.
+
+    Returns
+    -------
+    Section
+        Of that kind.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
     document = Document()
     if source is not None:
         document.read(*_open_source(source))
@@ -46,12 +77,12 @@ def load_config(
         document.override(override)
     problems = list(document.problems)
     try:
-        config = Config.model_validate(document.tree)
+        config = kind.model_validate(document.tree)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         trails = [detail["loc"] for detail in details]
         problems += [
-            _explain(document, detail)
+            _explain(document, detail, kind)
             for detail, trail in zip(details, trails, strict=True)
             # A list without its bad items is not too short.
             if not any(trail == other[: len(trail)] != other for other in trails)
@@ -108,12 +139,12 @@ def _open_source(source: str | Path) -> tuple[str, str]:
     return str(source), text
 
 
-def _explain(document: Document, detail: Any) -> str:
+def _explain(document: Document, detail: Any, kind: type[Section]) -> str:
     """Say in one line what pydantic found, where, and what may have been meant."""
     trail = detail["loc"]
     where = f"{document.place(trail)}: {'.'.join(map(str, trail))}".removesuffix(": ")
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown option; {_suggest(trail)}"
+        return f"{where}: unknown option; {_suggest(trail, kind)}"
     message = detail["msg"].removeprefix("Value error, ").replace("Tuple", "List")
     message = message.replace(" after validation", "")
     if detail["type"] == "value_error":
@@ -121,12 +152,13 @@ def _explain(document: Document, detail: Any) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r:.60}"
 
 
-def _suggest(trail: tuple[str | int, ...]) -> str:
+def _suggest(trail: tuple[str | int, ...], section: type[Section]) -> str:
     """Name the option that was probably meant, or those that there are."""
     import difflib
 
-    section: type[Section] = Config
     for part in trail[:-1]:
+        if str(part) not in section.model_fields:
+            continue  # a name in a mapping of sections
         annotation = section.model_fields[str(part)].annotation
         section = next(
             kind

@@ -21,7 +21,9 @@ _MAX_BYTES = 2**28
 _NAMED = 5
 
 
-def read_rows(path: Path, *, columns: Sequence[str]) -> list[tuple[int, dict]]:
+def read_rows(
+    path: Path, *, columns: Sequence[str], strip: bool = True
+) -> list[tuple[int, dict]]:
     """Read a CSV file with a header, as text.
 
     A byte order mark, blank lines, spaces around fields and further columns are
@@ -33,6 +35,8 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> list[tuple[int, dict]]:
         The file, in UTF-8.
     columns : sequence of str
         Columns that must be there.
+    strip : bool
+        Whether spaces around the fields of rows are taken away.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> list[tuple[int, dict]]:
                     f"{len(header)}"
                 )
             else:
-                table.append((rows.line_num, dict(zip(header, fields, strict=True))))
+                kept = fields if strip else row
+                table.append((rows.line_num, dict(zip(header, kept, strict=True))))
     except csv.Error as error:
         raise DataError(f"{path}: not readable as CSV: {error}") from error
     raise_together(path, problems)

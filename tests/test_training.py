@@ -67,7 +67,8 @@ def test_concordance_loss_is_one_less_the_score(rng, shift):
 
 def test_losses_of_perfect_and_constant_answers():
     targets = torch.tensor([[0.5, -0.5], [-0.1, 0.3], [0.0, 0.9]])
-    for loss in LOSSES.values():
+    for name in ("l1", "huber", "ccc"):
+        loss = LOSSES[name]
         assert float(loss(targets, targets)) == pytest.approx(0, abs=1e-6)
         constant = torch.zeros(3, 2, requires_grad=True)
         loss(constant, targets).backward()

@@ -48,7 +48,13 @@ _TRIPPED = (
 )
 
 
-def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -> None:
+def save_model(
+    model: BaseEstimator,
+    folder: Path,
+    *,
+    card: Mapping[str, Any],
+    classes: Mapping[str, type[BaseEstimator]] = MODELS,
+) -> None:
     """Write a fitted model; equal models give equal bytes.
 
     Each file is put in place whole. ``model.json`` names the digest of
@@ -57,12 +63,14 @@ def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -
     Parameters
     ----------
     model : estimator
-        A fitted object of one of the classes in `MODELS`.
+        A fitted object of one of the classes.
     folder : Path
         Where ``model.json`` and ``weights.safetensors`` go; made if absent.
     card : mapping
         What stands beside the model, as JSON can hold it; ``terms``, the terms of the
         training data, must be in it.
+    classes : mapping of str to type
+        Those that may be written, by the name each has in the file.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -
         raise InputError("the card of a model must state the `terms` of its data")
     tensors: dict[str, np.ndarray] = {}
     contains: set[str] = set()
-    spec = _described(model, "", tensors, contains)
+    spec = _described(model, "", tensors, contains, classes)
     weights = save(tensors)
     description = sealed(
         {
@@ -104,13 +112,17 @@ def save_model(model: BaseEstimator, folder: Path, *, card: Mapping[str, Any]) -
         ) from error
 
 
-def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
+def load_model(
+    folder: Path, *, classes: Mapping[str, type[BaseEstimator]] = MODELS
+) -> tuple[BaseEstimator, dict[str, Any]]:
     """Read a model and its card; files are parsed, never executed.
 
     Parameters
     ----------
     folder : Path
         Where `save_model` wrote to.
+    classes : mapping of str to type
+        Those that may be read, by the name each has in the file.
 
     Returns
     -------
@@ -128,7 +140,7 @@ def load_model(folder: Path) -> tuple[BaseEstimator, dict[str, Any]]:
     description = _read_description(folder)
     try:
         tensors = _read_weights(folder / WEIGHTS, description["weights"])
-        model = _rebuilt(description["model"], "", tensors)
+        model = _rebuilt(description["model"], "", tensors, classes)
         card = dict(description["card"])
     except _TRIPPED as error:
         raise _unlike_a_model(folder, error) from error
@@ -203,20 +215,24 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _described(
-    model: Any, prefix: str, tensors: dict[str, np.ndarray], contains: set[str]
+    model: Any,
+    prefix: str,
+    tensors: dict[str, np.ndarray],
+    contains: set[str],
+    classes: Mapping[str, type[BaseEstimator]],
 ) -> dict[str, Any]:
     """Describe an estimator for JSON; its arrays go to `tensors`."""
-    name = next((key for key, kind in MODELS.items() if kind is type(model)), None)
+    name = next((key for key, kind in classes.items() if kind is type(model)), None)
     if name is None:
         raise InputError(
-            f"a {type(model).__name__} cannot be saved; known are {', '.join(MODELS)}"
+            f"a {type(model).__name__} cannot be saved; known are {', '.join(classes)}"
         )
     contains.add(model.contains)
     given = model.get_params(deep=False)
     for key in getattr(model, "local", ()):  # means nothing on another machine
         given[key] = type(model)().get_params(deep=False)[key]
     parameters = {
-        key: _described(value, f"{prefix}{key}.", tensors, contains)
+        key: _described(value, f"{prefix}{key}.", tensors, contains, classes)
         if isinstance(value, BaseEstimator)
         else _plain(value)
         for key, value in given.items()
@@ -230,7 +246,9 @@ def _described(
             for part, array in value.items():
                 tensors[f"{prefix}{key}.{part}"] = np.asarray(array, order="C")
         elif isinstance(value, BaseEstimator):
-            fitted[key] = _described(value, f"{prefix}{key}.", tensors, contains)
+            fitted[key] = _described(
+                value, f"{prefix}{key}.", tensors, contains, classes
+            )
         else:
             fitted[key] = _plain(value)
     if not prefix and not _is_fitted(model):
@@ -238,16 +256,21 @@ def _described(
     return {"class": name, "parameters": parameters, "fitted": fitted}
 
 
-def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEstimator:
+def _rebuilt(
+    spec: dict,
+    prefix: str,
+    tensors: dict[str, np.ndarray],
+    classes: Mapping[str, type[BaseEstimator]],
+) -> BaseEstimator:
     """Make the estimator that a description describes; takes its arrays."""
-    if set(spec) != {"class", "parameters", "fitted"} or spec["class"] not in MODELS:
+    if set(spec) != {"class", "parameters", "fitted"} or spec["class"] not in classes:
         raise ValueError(f"no class of merps: {str(spec.get('class'))[:40]!r}")
-    kind = MODELS[spec["class"]]
+    kind = classes[spec["class"]]
     if set(spec["parameters"]) != set(kind().get_params(deep=False)):
         raise ValueError(f"other parameters than {spec['class']} has")
     model = kind(
         **{
-            key: _rebuilt(value, f"{prefix}{key}.", tensors)
+            key: _rebuilt(value, f"{prefix}{key}.", tensors, classes)
             if isinstance(value, dict) and "class" in value  # no keyword can be that
             else _tupled(value)
             for key, value in spec["parameters"].items()
@@ -258,7 +281,8 @@ def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEst
         return model  # the parameter of another estimator, never fitted itself
     fitted = dict(spec["fitted"])
     values = {
-        key: _taken(key, hint, fitted, prefix, tensors) for key, hint in types.items()
+        key: _taken(key, hint, fitted, prefix, tensors, classes)
+        for key, hint in types.items()
     }
     with jaxtyped("context"):  # axes of one name are of one length
         for key, value in values.items():
@@ -277,6 +301,7 @@ def _taken(
     fitted: dict[str, Any],
     prefix: str,
     tensors: dict[str, np.ndarray],
+    classes: Mapping[str, type[BaseEstimator]],
 ) -> Any:
     """Take the value of one fitted attribute from where its type says it is."""
     kind = typing.get_origin(hint) or hint
@@ -290,7 +315,7 @@ def _taken(
             raise ValueError(f"{prefix + key} holds other things than names")
         return value
     if issubclass(hint, BaseEstimator):
-        value = _rebuilt(fitted.pop(key), f"{prefix}{key}.", tensors)
+        value = _rebuilt(fitted.pop(key), f"{prefix}{key}.", tensors, classes)
         if not _is_fitted(value):
             raise ValueError(f"{prefix + key} is not fitted")
         return value

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
+from torch import nn
 
 from merps.errors import InputError
 from merps.models.checkpoints import Checkpoints
 from merps.models.feeding import Batch, Feed
 from merps.models.losses import LOSSES, Loss
-from merps.models.regressor import Regressor
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class TrainingOptions:
     Parameters
     ----------
     loss : str
-        ``l1``, ``huber`` or ``ccc``.
+        A name in `merps.models.losses.LOSSES`.
     batch_size : int
         Seconds in a batch.
     epochs, patience : int
@@ -57,9 +57,9 @@ class TrainingOptions:
 
 
 def train(
-    net: Regressor,
+    net: nn.Module,
     feed: Feed,
-    targets: Float[torch.Tensor, "sample 2"],
+    targets: Float[torch.Tensor, "sample output"],
     *,
     learn: Int[np.ndarray, "sequence second"],
     watch: Sequence[Int[np.ndarray, " _"]],
@@ -75,12 +75,14 @@ def train(
 
     Parameters
     ----------
-    net : Regressor
-        On the device of the options; changed in place.
+    net : Module
+        On the device of the options; changed in place. Has ``embed`` and ``decode``,
+        as `merps.models.regressor.Regressor`.
     feed : Feed
         Where windows come from.
-    targets : Tensor of float32, shape (sample, 2)
-        Scaled valence and arousal of the rows of the feed, on the device.
+    targets : Tensor of float32, shape (sample, output)
+        Of the rows of the feed, on the device; what the loss takes, such as scaled
+        valence and arousal.
     learn : ndarray of int64, shape (sequence, second)
         Row numbers to learn from; -1 for none.
     watch : sequence of ndarray of int64, shape (second,)
@@ -116,7 +118,12 @@ def train(
         loss = None
         if watch:
             outputs = infer(
-                net, feed, watch, n_rows=len(targets), batch_size=options.batch_size
+                net,
+                feed,
+                watch,
+                n_rows=len(targets),
+                batch_size=options.batch_size,
+                n_outputs=targets.shape[1],
             )
             there = np.flatnonzero(np.isfinite(outputs[:, 0]))
             predicted = torch.from_numpy(outputs[there]).to(targets)
@@ -140,19 +147,20 @@ def train(
 
 @torch.inference_mode()
 def infer(
-    net: Regressor,
+    net: nn.Module,
     feed: Feed,
     trials: Sequence[Int[np.ndarray, " _"]],
     *,
     n_rows: int,
     batch_size: int,
-) -> Float64[np.ndarray, "sample 2"]:
+    n_outputs: int = 2,
+) -> Float64[np.ndarray, "sample output"]:
     """Apply a net to whole trials.
 
     Parameters
     ----------
-    net : Regressor
-        On the device of the feed; put into evaluation mode.
+    net : Module
+        On the device of the feed; put into evaluation mode. As for `train`.
     feed : Feed
         Where windows come from.
     trials : sequence of ndarray of int64, shape (second,)
@@ -161,11 +169,14 @@ def infer(
         Number of rows of the feed.
     batch_size : int
         Seconds in a batch.
+    n_outputs : int
+        Numbers that the net gives for a row.
 
     Returns
     -------
-    ndarray of float64, shape (sample, 2)
-        Scaled valence and arousal; NaN where a row is in no trial or has no window.
+    ndarray of float64, shape (sample, output)
+        What the net says, such as scaled valence and arousal; NaN where a row is in no
+        trial or has no window.
     """
     net.eval()
     rows = np.concatenate(trials)
@@ -178,7 +189,7 @@ def infer(
             embedded.append(net.embed(batch.windows, batch.present))
             place[batch.rows] = n_found + np.arange(len(batch.rows))
             n_found += len(batch.rows)
-    outputs = np.full((n_rows, 2), np.nan)
+    outputs = np.full((n_rows, n_outputs), np.nan)
     if not embedded:
         return outputs
     joined = torch.cat(embedded)
@@ -196,7 +207,7 @@ def infer(
 class _Training:
     """What a training has come to."""
 
-    def __init__(self, net: Regressor, options: TrainingOptions):
+    def __init__(self, net: nn.Module, options: TrainingOptions):
         self.net, self.options = net, options
         self.optimizer = torch.optim.AdamW(
             net.parameters(),
@@ -217,7 +228,7 @@ class _Training:
         waited = self.epoch - self.best_epoch
         return self.epoch >= self.options.epochs or waited >= self.options.patience
 
-    def step(self, batch: Batch, targets: Float[torch.Tensor, "sample 2"]) -> None:
+    def step(self, batch: Batch, targets: Float[torch.Tensor, "sample output"]) -> None:
         """Learn from one batch."""
         device = self.options.device
         key = (self.options.seed, self.epoch, self.batch)
@@ -300,7 +311,7 @@ class _Training:
 def _learn_epoch(
     state: _Training,
     feed: Feed,
-    targets: Float[torch.Tensor, "sample 2"],
+    targets: Float[torch.Tensor, "sample output"],
     learn: Int[np.ndarray, "sequence second"],
     checkpoints: Checkpoints | None,
     checkpoint_s: float,
