@@ -32,7 +32,7 @@ class DataConfig(Section):
     train: Annotated[tuple[str, ...], _List] = ()
     candidates: str | None = None
     gold: str | None = None
-    label: str | None = None
+    gold_label: str | None = None
     media: Annotated[tuple[str, ...], _List] = ()
     subtitles: str | None = None
     language: Literal["chinese", "english"] = "chinese"

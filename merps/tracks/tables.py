@@ -104,7 +104,12 @@ def parse_openset(text: Any) -> tuple[str, ...]:
 
 
 def read_table(
-    path: Path, *, track: Track, labeled: bool, options: DataConfig
+    path: Path,
+    *,
+    track: Track,
+    labeled: bool,
+    options: DataConfig,
+    column: str | None = None,
 ) -> ClipTable:
     """Read one table of a track; everything that is wrong comes at once.
 
@@ -117,7 +122,9 @@ def read_table(
     labeled : bool
         Whether labels must be there.
     options : DataConfig
-        Name of the column of labels, and how they are taken.
+        How labels are taken.
+    column : str, optional
+        Name of the column of labels, if it is not that of the track.
 
     Returns
     -------
@@ -130,7 +137,7 @@ def read_table(
         If a column is missing, a label is none of the track, or a name is repeated
         where it must not be.
     """
-    column = (labeled and options.label) or LABEL_COLUMNS[track]
+    column = column or LABEL_COLUMNS[track]
     texts = ("a1", "a2") if track == "prefer" else ()
     columns = ("name", *texts, *((column,) if labeled else ()))
     rows = read_rows(path, columns=columns, strip=False)
