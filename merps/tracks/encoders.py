@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from jaxtyping import Float32
 
 from merps.errors import InputError, mismatch
 from merps.models.nets import first_line
-from merps.tracks.extras import require_extra
+from merps.tracks.extras import require_extra, require_transformers
 from merps.tracks.media import AUDIO_RATE_HZ, Frames
 from merps.tracks.options import EGEMAPS, StreamConfig
 
 logger = logging.getLogger(__name__)
 
-_WHY = "to encode clips"
+_WHY = "for eGeMAPS features"
 _REMEDY = (
     "take a folder as save_pretrained writes it, with config.json, the weights as "
     "safetensors, and the processor or tokenizer"
@@ -61,9 +60,7 @@ class _Pretrained(Encoder):
 
     def __init__(self, options: StreamConfig) -> None:
         super().__init__(options)
-        # Read once, when the library is first imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        transformers = require_extra("transformers", "av", why=_WHY)
+        transformers = require_transformers()
         folder = Path(options.encoder)
         require_encoder(folder)
         extra = {"backend": "pil"} if self.processor == "AutoImageProcessor" else {}
@@ -206,7 +203,7 @@ class EgemapsEncoder(Encoder):
 
     def __init__(self, options: StreamConfig) -> None:
         super().__init__(options)
-        smile = require_extra("opensmile", "egemaps", why="for eGeMAPS features")
+        smile = require_extra("opensmile", "egemaps", why=_WHY)
         logger.warning(
             "openSMILE is under audEERING's research licence: no commercial use, also "
             "not of what is computed with it"
@@ -308,9 +305,10 @@ def describe_encoder(options: StreamConfig) -> dict[str, Any]:
         If the folder holds no encoder.
     """
     library = "opensmile" if options.encoder == EGEMAPS else "transformers"
-    version = require_extra(
-        library, "egemaps" if library == "opensmile" else "av", why=_WHY
-    ).__version__
+    if library == "transformers":
+        version = require_transformers().__version__
+    else:
+        version = require_extra(library, "egemaps", why=_WHY).__version__
     files = {}
     if options.encoder != EGEMAPS:
         folder = Path(options.encoder)

@@ -1,7 +1,6 @@
 """The training of one net of a track, by the loop that trains all nets of merps."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,6 @@ def train_net(
     weigh: bool,
     seed: int,
     options: Mapping[str, Any],
-    checkpoints: Path | None,
-    checkpoint_s: float,
 ) -> tuple[dict[str, np.ndarray], Float64[np.ndarray, "row output"]]:
     """Train one net on some rows and apply it to others.
 
@@ -45,10 +42,6 @@ def train_net(
         Decides who is held out, batches and dropout.
     options : mapping
         Parameters of `merps.tracks.heads.ClipModel`.
-    checkpoints : Path, optional
-        Folder for the state of training.
-    checkpoint_s : float
-        Seconds between two checkpoints.
 
     Returns
     -------
@@ -61,12 +54,9 @@ def train_net(
     ------
     InputError
         If no row has features, or training diverges.
-    SpaceError
-        If a checkpoint cannot be written.
     """
     import torch
 
-    from merps.models.checkpoints import Checkpoints
     from merps.models.training import TrainingOptions, infer
     from merps.models.training import train as run_training
     from merps.tracks.nets import ClipFeed, can_be_answered
@@ -83,10 +73,6 @@ def train_net(
         block = clips.blocks[name]
         rows = np.unique(block.rows[learn])
         branch.scale_by(block.source.gather(rows[rows >= 0]))
-    store = None
-    if checkpoints is not None:
-        digest = _digest(net, clips, targets, learn, train, loss, options)
-        store = Checkpoints(checkpoints, digest)
     device = options["device"]
     fields = TrainingOptions.__dataclass_fields__
     given = {name: value for name, value in options.items() if name in fields}
@@ -98,8 +84,8 @@ def train_net(
         learn=learn[:, None],
         watch=[train[apart]] if apart.any() else [],
         options=TrainingOptions(**(given | {"loss": loss, "amp": False, "seed": seed})),
-        checkpoints=store,
-        checkpoint_s=checkpoint_s,
+        checkpoints=None,  # minutes at most: a killed fit starts again
+        checkpoint_s=0.0,
     )
     outputs = infer(
         net,
@@ -123,28 +109,3 @@ def _held_out(
     n_apart = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(names)[:n_apart]
     return np.isin(groups, chosen)
-
-
-def _digest(
-    net: Any,
-    clips: Clips,
-    targets: Float64[np.ndarray, "row output"],
-    learn: Int[np.ndarray, " learn"],
-    train: Int[np.ndarray, " train"],
-    loss: str,
-    options: Mapping[str, Any],
-) -> str:
-    """Digest all that determines a training; features count through their scale."""
-    import torch
-    import xxhash
-
-    kept = {name: value for name, value in options.items() if name != "device"}
-    keys = [clips.keys[row] for row in train]
-    digest = xxhash.xxh3_128(repr((torch.__version__, loss, kept, keys)).encode())
-    for array in (
-        targets[train],
-        learn,
-        *(t.numpy() for t in net.state_dict().values()),
-    ):
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()

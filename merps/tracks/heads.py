@@ -1,7 +1,6 @@
 """The model of the tracks: a net for each fold, whose answers are averaged."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -134,7 +133,7 @@ class ClipModel(BaseEstimator):
         weight_decay=1e-5,
         clip_norm=1.0,
         device="cpu",
-        threads=2,
+        threads=1,
         seed=0,
     ):
         self.task = task
@@ -163,8 +162,6 @@ class ClipModel(BaseEstimator):
         *,
         wheels: Wheels | None = None,
         vectors: Mapping[str, Float32[np.ndarray, " axis"]] | None = None,
-        checkpoints: Path | None = None,
-        checkpoint_s: float = 60.0,
     ) -> OutOfFold:
         """Train a net for each fold.
 
@@ -176,10 +173,6 @@ class ClipModel(BaseEstimator):
             Needed for MER-FG.
         vectors : mapping of str to ndarray of float32, shape (axis,), optional
             Of each label; needed for the kind ``embedding``.
-        checkpoints : Path, optional
-            Folder for the state of training; what was killed is taken up from there.
-        checkpoint_s : float
-            Seconds between two checkpoints.
 
         Returns
         -------
@@ -191,8 +184,6 @@ class ClipModel(BaseEstimator):
         InputError
             If labels or features are missing, there are too few groups, or training
             diverges.
-        SpaceError
-            If a checkpoint cannot be written.
         """
         from merps.models.determinism import torch_settings
 
@@ -227,8 +218,6 @@ class ClipModel(BaseEstimator):
                     weigh=self.task == "cross" and self.class_weights,
                     seed=seed,
                     options=self.get_params(deep=False),
-                    checkpoints=None if checkpoints is None else checkpoints / f"{k}",
-                    checkpoint_s=checkpoint_s,
                 )
             self.weights_ |= {f"{k}.{name}": array for name, array in weights.items()}
             there = np.isfinite(found[:, 0])

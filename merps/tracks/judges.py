@@ -8,25 +8,16 @@ import logging
 import os
 import re
 import threading
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import DataError, InputError
 from merps.store.files import canonical, read_sealed, replace_file, sealed, writing
 from merps.tracks.extras import require_extra
-from merps.tracks.media import (
-    AUDIO_RATE_HZ,
-    Frames,
-    MediaIndex,
-    read_audio,
-    read_frames,
-)
+from merps.tracks.media import Frames, MediaIndex, as_wav, read_audio, read_frames
 from merps.tracks.options import JudgeConfig
 from merps.tracks.tables import ClipTable, parse_openset
 
@@ -366,7 +357,7 @@ def _show(
             url = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
             parts.append({"type": "image_url", "image_url": {"url": url}})
     if options.audio:
-        data = base64.b64encode(_as_wav(read_audio(paths["audio"]))).decode()
+        data = base64.b64encode(as_wav(read_audio(paths["audio"]))).decode()
         parts.append(
             {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
         )
@@ -392,14 +383,3 @@ def _as_jpegs(frames: Frames, width: int) -> list[bytes]:
         image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
         images.append(buffer.getvalue())
     return images
-
-
-def _as_wav(sound: np.ndarray) -> bytes:
-    """Write sound as a WAV file of 16 bit."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(AUDIO_RATE_HZ)
-        file.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()

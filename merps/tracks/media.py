@@ -1,7 +1,9 @@
 """Video, audio and face crops of clips, found by name and decoded by FFmpeg."""
 
+import io
 import logging
 import os
+import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,6 +162,19 @@ def read_audio(
     if not sound.size:
         raise mismatch(path, expected="sound", found="none", remedy=_REPLACE)
     return sound.astype(np.float32)
+
+
+def as_wav(
+    sound: Float32[np.ndarray, " time"], *, rate_hz: int = AUDIO_RATE_HZ
+) -> bytes:
+    """Return the bytes of a WAV file of one channel and 16 bit."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
 
 
 def read_faces(path: Path, *, colors: str, count: int | None = None) -> Frames:

@@ -89,7 +89,7 @@ class HeadConfig(Section):
     weight_decay: NonNegativeFloat = 1e-5
     clip_norm: PositiveFloat = 1.0
     device: Literal["cpu", "cuda", "mps"] = "cpu"
-    threads: PositiveInt = 2
+    threads: PositiveInt = 1
 
 
 class JudgeConfig(Section):

@@ -230,7 +230,14 @@ def read_training(track: Track, options: DataConfig) -> ClipTable:
             n_empty = len(joined) - len(full)
             logger.warning("%d rows without labels are not learned from", n_empty)
         joined = joined.take(full)
-    return _completed(joined, options)
+    joined = _with_subtitles(joined, options)
+    if options.groups is None:
+        return joined
+    who = _lookup(Path(options.groups), "group")
+    absent = [name for name in joined.names if name not in who]
+    problem = f"{len(absent)} clips have no group: {name_some(absent)}"
+    raise_together(options.groups, [problem] if absent else [])
+    return replace(joined, groups=tuple(who[name] for name in joined.names))
 
 
 def read_candidates(track: Track, options: DataConfig) -> ClipTable:
@@ -262,22 +269,15 @@ def read_candidates(track: Track, options: DataConfig) -> ClipTable:
         )
     path = Path(options.candidates)
     table = read_table(path, track=track, labeled=False, options=options)
-    return _completed(table, options)
+    return _with_subtitles(table, options)
 
 
-def _completed(table: ClipTable, options: DataConfig) -> ClipTable:
-    """Add subtitles and groups from their files."""
-    subtitles, groups = table.subtitles, table.groups
-    if options.subtitles is not None:
-        said = _lookup(Path(options.subtitles), options.language)
-        subtitles = tuple(said.get(name, "") for name in table.names)
-    if options.groups is not None:
-        who = _lookup(Path(options.groups), "group")
-        absent = [name for name in table.names if name not in who]
-        problem = f"{len(absent)} clips have no group: {name_some(absent)}"
-        raise_together(options.groups, [problem] if absent else [])
-        groups = tuple(who[name] for name in table.names)
-    return replace(table, subtitles=subtitles, groups=groups)
+def _with_subtitles(table: ClipTable, options: DataConfig) -> ClipTable:
+    """Add what is said, where the options name the file."""
+    if options.subtitles is None:
+        return table
+    said = _lookup(Path(options.subtitles), options.language)
+    return replace(table, subtitles=tuple(said.get(name, "") for name in table.names))
 
 
 def _lookup(path: Path, column: str) -> dict[str, str]:

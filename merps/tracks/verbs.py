@@ -233,7 +233,6 @@ def fit_track(
         encoded.clips,
         wheels=wheels,
         vectors=_label_vectors(config, table),
-        checkpoints=run / "checkpoints",
     )
     scoring = {
         "groups": encoded.clips.groups,
