@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from merps.cli import tracks
 from merps.cli.session import Session, command
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
 )
+app.add_typer(tracks.app, name="track")
 
 Data = Annotated[Path, typer.Argument(help="Folder of recordings.", metavar="DATA")]
 StoreFolder = Annotated[
@@ -92,11 +94,18 @@ def simulate(
     compress: Annotated[
         bool, typer.Option("--compress/--no-compress", help="Compress .mat files.")
     ] = True,
+    track: Annotated[
+        str | None,
+        typer.Option(help="cross, fg or prefer: clips of a sibling track instead."),
+    ] = None,
     jobs: Jobs = 2,
 ) -> None:
     """Write a stand-in for the gated data, with a known answer."""
     from merps.datasets.simulate import simulate_dataset
 
+    if track is not None:
+        tracks.simulate(session, out, track=track, seed=seed, jobs=jobs)
+        return
     with session.progress("simulate") as steps:
         simulation = simulate_dataset(
             out,

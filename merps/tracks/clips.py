@@ -1,7 +1,7 @@
 """The rows of a table with their features: encoded once, named by their content."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from merps.engine import Progress, Silence, run_tasks
-from merps.errors import DataError, MerpsError, mismatch
+from merps.errors import DataError, MerpsError
 from merps.predictions import name_some
 from merps.samples import Block
 from merps.store import FileDigests
@@ -22,14 +22,12 @@ from merps.tracks.cache import (
     open_store,
     read_features,
 )
-from merps.tracks.media import MediaIndex, read_audio, read_faces, read_frames
+from merps.tracks.media import MediaIndex
 from merps.tracks.options import StreamConfig, TrackConfig
+from merps.tracks.sources import MEDIA, PAIR, locate, taker
 from merps.tracks.tables import ClipTable
 
 logger = logging.getLogger(__name__)
-
-#: Blocks of the two texts of a row of MER-Prefer.
-PAIR = ("a1", "a2")
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,28 @@ class Clips:
             Row numbers.
         """
         return np.array(sorted(range(len(self)), key=self.keys.__getitem__), np.int64)
+
+
+class Growing:
+    """Progress of work whose parts are found one after the other.
+
+    Parameters
+    ----------
+    progress : Progress, optional
+        Told of all parts together.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._total = progress or Silence(), 0
+
+    def expect(self, total: int) -> None:
+        """Say how many steps another part has."""
+        self._total += total
+        self._progress.expect(self._total)
+
+    def done(self, unit: str) -> None:
+        """Count one step."""
+        self._progress.done(unit)
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,7 @@ def encode_table(
     jobs : int
         Clips at a time; changes nothing in the result.
     progress : Progress, optional
-        Told of each content that is encoded.
+        Told of each content that is encoded; `Growing`, if it is told of more.
 
     Returns
     -------
@@ -172,11 +192,10 @@ def encode_table(
     SpaceError
         If the store cannot be written.
     """
-    store, progress = open_store(Path(config.store)), progress or Silence()
+    store = open_store(Path(config.store))
+    progress = progress if isinstance(progress, Growing) else Growing(progress)
     index = None
-    if any(
-        s.modality in ("face", "video", "audio") and s.encoder for s in streams.values()
-    ):
+    if any(s.modality in MEDIA and s.encoder for s in streams.values()):
         index = MediaIndex([Path(root) for root in config.data.media])
     blocks: dict[str, Block] = {}
     contents: dict[str, list[str | None]] = {}
@@ -185,7 +204,7 @@ def encode_table(
     with FileDigests(store, root=Path("/")) as digests:
         for name, stream in streams.items():
             parts = PAIR if stream.modality == "answers" else (name,)
-            found = [_located(table, stream, index, part) for part in range(len(parts))]
+            found = [locate(table, stream, index, part) for part in range(len(parts))]
             places = [place for places in found for place in places]
             job = _Job(stream, store, digests, jobs, progress)
             arrays, keys = job.run(places)
@@ -200,9 +219,7 @@ def encode_table(
                 blocks[part] = Block(source, np.array(numbers, dtype=np.int64))
             for place, clip in zip(places, table.names * len(parts), strict=True):
                 why = job.reasons.get(place, "no file" if place is None else "")
-                if why and (
-                    stream.modality in ("face", "video", "audio") or stream.features
-                ):
+                if why and (stream.modality in MEDIA or stream.features):
                     missing.append((name, clip, why))
     clips = _named(table, blocks, contents)
     return Encoded(clips, n_done, n_skipped, missing)
@@ -317,7 +334,7 @@ class _Job:
         lacking = [content for content in places if content not in arrays]
         if lacking:
             encoder = load_encoder(stream)
-            take = _taker(stream)
+            take = taker(stream)
 
             def encode(content: str) -> np.ndarray:
                 steps = encoder.encode(take(places[content]))
@@ -338,37 +355,6 @@ class _Job:
                         self.n_done += 1
                     self._progress.done(stream.modality)
         return {c: arrays[c] for c in places if c in arrays and len(arrays[c])}
-
-
-def _located(
-    table: ClipTable, stream: StreamConfig, index: MediaIndex | None, part: int
-) -> list[Path | str | None]:
-    """Return what is to be encoded for each row: a file, a text or nothing."""
-    if stream.modality == "answers":
-        return [pair[part].strip() or None for pair in table.pairs]
-    if stream.features is not None:
-        folder = Path(stream.features)
-        if not folder.is_dir():
-            raise mismatch(
-                folder,
-                expected="a folder of features, one .npy a clip",
-                found="no such folder",
-                remedy="correct the stream in the configuration",
-            )
-        paths = [folder / f"{name}.npy" for name in table.names]
-        return [path if path.is_file() else None for path in paths]
-    if stream.modality == "text":
-        return [text.strip() or None for text in table.subtitles]
-    return [index.find(name, stream.modality) for name in table.names]
-
-
-def _taker(stream: StreamConfig) -> Callable[[Any], Any]:
-    """Return what makes the encoder's input from a file or a text."""
-    if stream.modality == "face":
-        return lambda path: read_faces(path, colors=stream.colors, count=stream.frames)
-    if stream.modality == "video":
-        return lambda path: read_frames(path, count=stream.frames)
-    return read_audio if stream.modality == "audio" else str
 
 
 def _named(

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -15,6 +15,24 @@ from merps.tracks.wheels import Wheels
 
 _THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 _SMALLEST = 1e-6
+
+
+class OutOfFold(NamedTuple):
+    """What nets say of the rows that they were not trained on.
+
+    Parameters
+    ----------
+    outputs : ndarray of float64, shape (row, output)
+        Logits or vectors, in the order of the rows.
+    folds : ndarray of int64, shape (row,)
+        In which fold a row was tested; -1 for rows without a label to learn from.
+    answers : list
+        Labels as the track wants them; thresholds are those of the other folds.
+    """
+
+    outputs: Float64[np.ndarray, "row output"]
+    folds: Int[np.ndarray, " row"]
+    answers: list[Any]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The model of the tracks: a net for each fold, whose answers are averaged."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -13,30 +13,13 @@ from merps.splits import folds
 from merps.tracks.clips import Clips
 from merps.tracks.codes import (
     Code,
+    OutOfFold,
     encode_classes,
     encode_opensets,
     encode_preferences,
 )
 from merps.tracks.fitting import train_net
 from merps.tracks.wheels import Wheels
-
-
-class OutOfFold(NamedTuple):
-    """What nets say of the rows that they were not trained on.
-
-    Parameters
-    ----------
-    outputs : ndarray of float64, shape (row, output)
-        Logits or vectors, in the order of the rows.
-    folds : ndarray of int64, shape (row,)
-        In which fold a row was tested; -1 for rows without a label to learn from.
-    answers : list
-        Labels as the track wants them; thresholds are those of the other folds.
-    """
-
-    outputs: Float64[np.ndarray, "row output"]
-    folds: Int[np.ndarray, " row"]
-    answers: list[Any]
 
 
 class ClipModel(BaseEstimator):
@@ -232,7 +215,7 @@ class ClipModel(BaseEstimator):
                 most_answers=self.most_answers,
             )
         else:
-            answers = self.decide(outputs)
+            answers = self._answers(outputs)
         back = np.argsort(order)
         return OutOfFold(
             outputs[back], number[back], [answers[row] for row in back.tolist()]
@@ -256,7 +239,7 @@ class ClipModel(BaseEstimator):
         InputError
             If features are of another width.
         """
-        return self.decide(self.decision_function(clips))
+        return self._answers(self.decision_function(clips))
 
     def decision_function(self, clips: Clips) -> Float64[np.ndarray, "row output"]:
         """Return the outputs that answers are made of, averaged over nets.
@@ -305,23 +288,6 @@ class ClipModel(BaseEstimator):
         outputs[order[there]] = total[there]
         return outputs
 
-    def decide(self, outputs: Float64[np.ndarray, "row output"]) -> list[Any]:
-        """Turn outputs into answers.
-
-        Parameters
-        ----------
-        outputs : ndarray of float64, shape (row, output)
-            What `decision_function` returns.
-
-        Returns
-        -------
-        list
-            As `predict`.
-        """
-        return self._code.decide(
-            outputs, threshold=self.threshold_, most_answers=self.most_answers
-        )
-
     def check_state(self) -> None:
         """Refuse attributes that do not fit each other.
 
@@ -348,6 +314,12 @@ class ClipModel(BaseEstimator):
     def _code(self) -> Code:
         """What the outputs stand for."""
         return Code(self.task, self.labels_, self.vectors_)
+
+    def _answers(self, outputs: Float64[np.ndarray, "row output"]) -> list[Any]:
+        """Turn outputs into answers."""
+        return self._code.decide(
+            outputs, threshold=self.threshold_, most_answers=self.most_answers
+        )
 
     def _encode(
         self,

@@ -9,7 +9,8 @@ from torch import nn
 
 from merps.models.feeding import Feed, Loaded
 from merps.samples import Block
-from merps.tracks.clips import PAIR, Clips
+from merps.tracks.clips import Clips
+from merps.tracks.sources import PAIR
 
 _SMALLEST_SD = 1e-6
 

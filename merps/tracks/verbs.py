@@ -1,55 +1,49 @@
-"""The verbs of a track: check, encode, fit, predict, judge, score and submit."""
+"""The verbs of a track that make answers: encode, fit, predict and judge."""
 
-import csv
-import hashlib
-import io
-import json
 import logging
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import merps
 from merps.datasets.manifest import load_manifest
 from merps.engine import Progress
-from merps.errors import DataError, InputError, MerpsError, mismatch
+from merps.errors import InputError, mismatch
 from merps.models.persistence import DESCRIPTION, WEIGHTS, load_model, save_model
-from merps.store.files import canonical, read_sealed, replace_file, sealed, writing
+from merps.store.files import canonical
 from merps.tracks.answers import (
-    format_answers,
-    require_same_rows,
-    score_answers,
     score_labels,
-    write_submission,
 )
 from merps.tracks.cache import SOURCE, open_store
-from merps.tracks.clips import Encoded, encode_table, export_features
+from merps.tracks.clips import Encoded, Growing, encode_table, export_features
 from merps.tracks.heads import ClipModel
 from merps.tracks.judges import Judge, judge_table
 from merps.tracks.media import MediaIndex
 from merps.tracks.metrics import TrackScore, majority
-from merps.tracks.options import EGEMAPS, StreamConfig, TrackConfig
-from merps.tracks.tables import ClipTable, read_candidates, read_table, read_training
-from merps.tracks.wheels import Wheels, read_wheels
+from merps.tracks.options import StreamConfig, TrackConfig
+from merps.tracks.runs import (
+    provenance,
+    run_folder,
+    sha256_of,
+    wheels_of,
+    write_answers,
+    write_file,
+    write_missing,
+)
+from merps.tracks.tables import ClipTable, read_candidates, read_training
 
 logger = logging.getLogger(__name__)
 
 #: The one class of models of the tracks, by its name in files.
 MODELS = {"clips": ClipModel}
-#: Who can have made the answers.
-MAKERS = ("model", "judge")
 
-_CARD, _REMEDY = "run.json", "make the predictions again"
+_CARD = "run.json"
 _SPEAKER_DOMAIN = (
     "MER-Cross is tested on listeners; this cross-validation is over speakers and says "
     "more than is true of listeners"
 )
-_LIBRARIES = ("av", "numpy", "openai", "scikit-learn", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -87,61 +81,6 @@ class Fitted:
             "majority": self.baseline.as_dict(),
             "notes": list(self.notes),
         }
-
-
-def check_track(config: TrackConfig) -> dict[str, Any]:
-    """Look at tables, media, encoders and wheels, and say all that is wrong.
-
-    Parameters
-    ----------
-    config : TrackConfig
-        Options.
-
-    Returns
-    -------
-    dict
-        ``rows`` by table, ``coverage`` by table and stream, and ``problems``, each
-        with ``severity``, ``where`` and ``message``.
-    """
-    problems: list[dict[str, str]] = []
-
-    def attempt(where: str, action: Any, *arguments: Any) -> Any:
-        try:
-            return action(*arguments)
-        except MerpsError as error:
-            problems.append(
-                {"severity": "error", "where": where, "message": str(error)}
-            )
-            return None
-
-    data = config.data
-    tables = {}
-    if data.train:
-        tables["train"] = attempt("train", read_training, config.track, data)
-    if data.candidates:
-        tables["candidates"] = attempt(
-            "candidates", read_candidates, config.track, data
-        )
-    index = attempt("media", MediaIndex, [Path(root) for root in data.media])
-    for name, stream in config.streams.items():
-        attempt(f"stream {name}", _check_encoder, stream)
-    if config.track == "fg":
-        attempt("wheels", _wheels, config)
-    found = {n: t for n, t in tables.items() if t is not None}
-    coverage = {
-        f"{table}/{name}": _coverage(rows, stream, index)
-        for table, rows in found.items()
-        for name, stream in config.streams.items()
-    }
-    for place, share in coverage.items():
-        if share < 1:
-            message = f"{share:.1%} of the rows have this stream"
-            problems.append({"severity": "warning", "where": place, "message": message})
-    return {
-        "rows": {name: len(table) for name, table in found.items()},
-        "coverage": coverage,
-        "problems": problems,
-    }
 
 
 def encode_track(
@@ -182,10 +121,10 @@ def encode_track(
     if not tables:
         raise InputError("name data.train or data.candidates to have clips to encode")
     result = {"done": 0, "skipped": 0, "missing": 0, "exported": 0}
-    missing = []
+    missing, steps = [], Growing(progress)
     for table in tables:
         encoded = encode_table(
-            table, config, streams=config.streams, jobs=jobs, progress=progress
+            table, config, streams=config.streams, jobs=jobs, progress=steps
         )
         result["done"] += encoded.done
         result["skipped"] += encoded.skipped
@@ -195,7 +134,7 @@ def encode_track(
                 table, encoded.clips, config.streams, export
             )
     result["missing"] = len(missing)
-    _write_missing(_run_folder(config), missing)
+    write_missing(run_folder(config), missing)
     return result
 
 
@@ -224,11 +163,11 @@ def fit_track(
         If tables, media, encoders or options cannot be used.
     """
     table = read_training(config.track, config.data)
-    wheels = _wheels(config) if config.track == "fg" else None
+    wheels = wheels_of(config) if config.track == "fg" else None
     encoded = _encode(table, config, jobs, progress)
     encoded.require(config.data.max_missing_train, len(table))
     model = _make_model(config)
-    run = _run_folder(config)
+    run = run_folder(config)
     found = model.fit(
         encoded.clips,
         wheels=wheels,
@@ -249,13 +188,13 @@ def fit_track(
         notes=(_SPEAKER_DOMAIN,) if config.track == "cross" else (),
     )
     card = {
-        **_provenance(config),
+        **provenance(config),
         "terms": " ".join(load_manifest().sources[SOURCE].terms),
-        "tables": {path: _sha256(Path(path)) for path in config.data.train},
+        "tables": {path: sha256_of(Path(path)) for path in config.data.train},
         "scores": fitted.as_dict(),
     }
     save_model(model, run, card=card, classes=MODELS)
-    _write(run / _CARD, canonical(card))
+    write_file(run / _CARD, canonical(card))
     return fitted
 
 
@@ -304,8 +243,8 @@ def predict_track(
         logger.warning("%d rows lack a text and are answered same", len(empty))
     encoded.require(config.data.max_missing, len(table))
     answers = model.predict(encoded.clips)
-    facts = {"missing": len(encoded.missing), "model": _sha256(run / WEIGHTS)}
-    path = _write_predictions(config, "model", table, answers, facts)
+    facts = {"missing": len(encoded.missing), "model": sha256_of(run / WEIGHTS)}
+    path = write_answers(config, "model", table, answers, facts)
     return {"rows": len(table), "missing": len(encoded.missing), "path": str(path)}
 
 
@@ -335,7 +274,8 @@ def judge_track(
     Returns
     -------
     dict
-        ``rows`` and the usage; ``score`` for training rows, else ``path``.
+        ``rows`` and the usage; ``score``, a `TrackScore`, for training rows, else
+        ``path``.
 
     Raises
     ------
@@ -360,109 +300,14 @@ def judge_track(
             table.labels,
             verdicts.answers,
             groups=table.groups,
-            wheels=_wheels(config) if config.track == "fg" else None,
+            wheels=wheels_of(config) if config.track == "fg" else None,
             n_resamples=config.bootstrap,
             seed=config.seed,
         )
-        return {**result, "score": scored.as_dict()}
+        return {**result, "score": scored}
     facts = {"usage": asdict(verdicts.usage), "judge": config.judge.model_dump()}
-    path = _write_predictions(config, "judge", table, verdicts.answers, facts)
+    path = write_answers(config, "judge", table, verdicts.answers, facts)
     return {**result, "path": str(path)}
-
-
-def score_track(
-    config: TrackConfig, *, gold: Path | None = None, answers: Path
-) -> TrackScore:
-    """Score a file of answers by the official rule.
-
-    Parameters
-    ----------
-    config : TrackConfig
-        Options.
-    gold : Path, optional
-        Labels; those of the configuration if absent.
-    answers : Path
-        Such as ``answer.csv``.
-
-    Returns
-    -------
-    TrackScore
-        The score.
-
-    Raises
-    ------
-    MerpsError
-        If a file cannot be used or a gold row is not answered.
-    """
-    gold = gold or (config.data.gold and Path(config.data.gold))
-    if not gold:
-        raise InputError("there is no gold table; name it as data.gold, or pass --gold")
-    column = config.data.gold_label
-    track, options = config.track, config.data
-    return score_answers(
-        track,
-        read_table(gold, track=track, labeled=True, options=options, column=column),
-        read_table(answers, track=track, labeled=True, options=options),
-        wheels=_wheels(config) if track == "fg" else None,
-        n_resamples=config.bootstrap,
-        seed=config.seed,
-    )
-
-
-def submit_track(
-    config: TrackConfig, folder: Path, *, by: str | None = None
-) -> dict[str, Any]:
-    """Write the archive that the challenge takes.
-
-    Parameters
-    ----------
-    config : TrackConfig
-        Options.
-    folder : Path
-        Where ``answer.csv``, ``answer.zip`` and ``manifest.json`` go.
-    by : str, optional
-        ``model`` or ``judge``; the one that there is if absent, first the model.
-
-    Returns
-    -------
-    dict
-        ``rows``, ``by`` and ``path``.
-
-    Raises
-    ------
-    MerpsError
-        If there are no predictions, or they are not for these candidates.
-    """
-    if by not in (None, *MAKERS):
-        raise InputError(f"answers are made by {' or '.join(MAKERS)}, not by {by!r}")
-    places = {m: _predictions(config, m) for m in ((by,) if by else MAKERS)}
-    maker = next((m for m, path in places.items() if path.is_file()), None)
-    if maker is None:
-        raise mismatch(
-            Path(config.run),
-            expected="predictions of the candidates",
-            found="none",
-            remedy=f"make them with: merps track {config.track} predict CONFIG",
-        )
-    path = places[maker]
-    card = read_sealed(path.with_suffix(".json"), remedy=_REMEDY)
-    if card["sha256"] != _sha256(path):
-        raise mismatch(
-            path, expected="what was written", found="other content", remedy=_REMEDY
-        )
-    table = read_candidates(config.track, config.data)
-    found = read_table(path, track=config.track, labeled=True, options=config.data)
-    require_same_rows(table, found)
-    manifest = {
-        **_provenance(config),
-        "by": maker,
-        "candidates": _sha256(Path(config.data.candidates)),
-        "predictions": {k: v for k, v in card.items() if k != "sha256"},
-    }
-    archive = write_submission(
-        folder, config.track, table, found.labels, manifest=manifest
-    )
-    return {"rows": len(table), "by": maker, "path": str(archive)}
 
 
 def _encode(
@@ -473,7 +318,7 @@ def _encode(
     if config.answers is not None:
         streams[config.answers] = config.streams[config.answers]
     encoded = encode_table(table, config, streams=streams, jobs=jobs, progress=progress)
-    _write_missing(_run_folder(config), encoded.missing)
+    write_missing(run_folder(config), encoded.missing)
     return encoded
 
 
@@ -501,110 +346,3 @@ def _label_vectors(
         return {
             label: pool_steps(encoder.encode(label), "utterance")[0] for label in labels
         }
-
-
-def _check_encoder(stream: StreamConfig) -> None:
-    """Refuse an encoder that is not there."""
-    from merps.tracks.encoders import describe_encoder
-
-    if stream.encoder is not None and stream.encoder != EGEMAPS:
-        describe_encoder(stream)
-
-
-def _coverage(
-    table: ClipTable, stream: StreamConfig, index: MediaIndex | None
-) -> float:
-    """Return the share of rows that have a stream, by what lies on the disk."""
-    if stream.features is not None:
-        folder = Path(stream.features)
-        there = [(folder / f"{name}.npy").is_file() for name in table.names]
-    elif stream.modality == "answers":
-        there = [all(pair) for pair in table.pairs]
-    elif stream.modality == "text":
-        there = [bool(text.strip()) for text in table.subtitles]
-    else:
-        there = [
-            index is not None and index.find(name, stream.modality) is not None
-            for name in table.names
-        ]
-    return float(np.mean(there))
-
-
-def _wheels(config: TrackConfig) -> Wheels:
-    """Read the wheels that the options name."""
-    if config.data.wheels is None:
-        raise InputError(
-            "MER-FG needs the emotion wheels of MERTools, which merps may not pass on; "
-            "name MER2026/MER2026_Track2/emotion_wheel of a checkout as data.wheels"
-        )
-    return read_wheels(Path(config.data.wheels))
-
-
-def _run_folder(config: TrackConfig) -> Path:
-    """Make the folder of the run: private, and ignored by git."""
-    run = Path(config.run)
-    with writing(run, needed_bytes=0):
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (run / ".gitignore").exists():
-            replace_file(run / ".gitignore", b"*\n")
-    return run
-
-
-def _predictions(config: TrackConfig, maker: str) -> Path:
-    """Return where predictions are kept."""
-    return Path(config.run) / "predictions" / f"{maker}.csv"
-
-
-def _write_predictions(
-    config: TrackConfig,
-    maker: str,
-    table: ClipTable,
-    answers: Sequence[Any],
-    facts: Mapping[str, Any],
-) -> Path:
-    """Write answers, and beside them how they were made."""
-    _run_folder(config)
-    path = _predictions(config, maker)
-    data = format_answers(config.track, table, answers)
-    card = {**facts, "sha256": hashlib.sha256(data).hexdigest()}
-    with writing(path, needed_bytes=len(data)):
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, data)
-        replace_file(path.with_suffix(".json"), sealed(card))
-    return path
-
-
-def _write_missing(run: Path, missing: Sequence[tuple[str, str, str]]) -> None:
-    """List streams of rows that are not there."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("stream", "name", "reason"))
-    writer.writerows(missing)
-    _write(run / "missing.csv", buffer.getvalue().encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a file in place."""
-    with writing(path, needed_bytes=len(data)):
-        replace_file(path, data)
-
-
-def _provenance(config: TrackConfig) -> dict[str, Any]:
-    """Say with which options and versions something is made."""
-    versions = {"merps": merps.__version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    plain = json.loads(config.model_dump_json())
-    return {"config": plain, "seed": config.seed, "versions": versions}
-
-
-def _sha256(path: Path) -> str:
-    """Digest a file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
