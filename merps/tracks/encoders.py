@@ -326,7 +326,7 @@ def describe_encoder(options: StreamConfig) -> dict[str, Any]:
 
 def pool_steps(
     steps: Float32[np.ndarray, "step feature"], pool: str
-) -> Float32[np.ndarray, "step feature"]:
+) -> Float32[np.ndarray, "pooled feature"]:
     """Average over time, or keep time.
 
     Parameters
@@ -338,7 +338,7 @@ def pool_steps(
 
     Returns
     -------
-    ndarray of float32, shape (step, feature)
+    ndarray of float32, shape (pooled, feature)
         One row for ``utterance``, unless there is none.
 
     Raises
