@@ -19,6 +19,7 @@ QUICK = {
     "dropout": 0.0,
     "learning_rate": 0.01,
 }
+BRIEF = {**QUICK, "epochs": 2}
 CARD = {"terms": "made up"}
 
 
@@ -87,7 +88,7 @@ def test_cross_finds_the_stream_that_knows(rng):
 def test_neither_order_nor_company_of_rows_changes_an_answer(rng):
     clips, new = make_cross(rng, steps=3), make_cross(rng, 40, steps=3)
     order, back = rng.permutation(len(clips)), rng.permutation(len(new))
-    first, second = (ClipModel(task="cross", **QUICK) for _ in range(2))
+    first, second = (ClipModel(task="cross", **BRIEF) for _ in range(2))
     found, again = first.fit(clips), second.fit(clips.take(order))
     np.testing.assert_array_equal(again.outputs, found.outputs[order])
     np.testing.assert_array_equal(
@@ -110,7 +111,7 @@ def test_steps_in_time_are_pooled_and_padding_does_not_count(rng):
 
 def test_a_missing_stream_is_borne_and_nothing_at_all_is_the_prior(rng):
     clips = make_cross(rng, missing=0.3)
-    model = ClipModel(task="cross", **QUICK)
+    model = ClipModel(task="cross", **BRIEF)
     model.fit(clips)
     none = make_clips({"face": [None], "voice": [None]}, ["happy"])
     shares = [clips.labels.count(label) for label in EMOTIONS]
@@ -153,7 +154,7 @@ def test_exchanging_the_texts_exchanges_every_answer(rng):
 
 
 def test_texts_that_are_equal_or_missing_are_the_same(rng):
-    model = ClipModel(task="prefer", **QUICK)
+    model = ClipModel(task="prefer", **BRIEF)
     model.fit(make_prefer(rng))
     text = rng.normal(size=5)
     odd = make_clips(
@@ -167,7 +168,7 @@ def test_texts_that_are_equal_or_missing_are_the_same(rng):
 @pytest.mark.parametrize(("ties", "n_tested"), [("drop", False), ("half", True)])
 def test_ties_are_dropped_or_taken_as_half(rng, ties, n_tested):
     clips = make_prefer(rng, ties=0.3)
-    found = ClipModel(task="prefer", ties=ties, **QUICK).fit(clips)
+    found = ClipModel(task="prefer", ties=ties, **BRIEF).fit(clips)
     tied = np.array([label == "same" for label in clips.labels])
     assert ((found.folds[tied] >= 0) == n_tested).all()
     assert (found.folds[~tied] >= 0).all()
@@ -199,7 +200,7 @@ def test_what_is_missing_for_openset_is_told(rng, wheels):
 @pytest.mark.parametrize("task", ["cross", "prefer"])
 def test_a_model_on_disk_answers_alike_and_odd_ones_are_refused(rng, tmp_path, task):
     clips = make_cross(rng, 40) if task == "cross" else make_prefer(rng, 40)
-    model = ClipModel(task=task, **{**QUICK, "epochs": 2})
+    model = ClipModel(task=task, **BRIEF)
     model.fit(clips)
     save_model(model, tmp_path, card=CARD, classes=MODELS)
     again, card = load_model(tmp_path, classes=MODELS)
@@ -216,7 +217,7 @@ def test_a_model_on_disk_answers_alike_and_odd_ones_are_refused(rng, tmp_path, t
 
 
 def test_other_features_than_those_fitted_on_are_refused(rng):
-    model = ClipModel(task="cross", **{**QUICK, "epochs": 1})
+    model = ClipModel(task="cross", **BRIEF)
     model.fit(make_cross(rng, 40))
     other = make_clips({"face": [np.zeros(5)], "voice": [np.zeros(4)]}, ["sad"])
     with pytest.raises(InputError, match="fitted on 6 features, found 5 features"):

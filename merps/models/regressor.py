@@ -234,19 +234,19 @@ def merge_branches(net: Regressor) -> Regressor:
     return net
 
 
-def load_weights(net: Regressor, weights: Mapping[str, np.ndarray]) -> Regressor:
-    """Copy all weights into a regressor.
+def load_weights(net: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """Copy all weights into a net.
 
     Parameters
     ----------
-    net : Regressor
+    net : Module
         On the CPU; changed in place.
     weights : mapping of str to ndarray
         By the names of its state.
 
     Returns
     -------
-    Regressor
+    Module
         The same object.
 
     Raises

@@ -146,7 +146,7 @@ def _write_tables(
 ) -> None:
     """Write tables with and without labels, subtitles, and who is in a clip."""
 
-    def pick(words: Sequence[str]) -> str:
+    def pick(words: Sequence[Any]) -> Any:
         return words[int(rng.integers(len(words)))]
 
     def label(scene: Scene) -> tuple[str, ...]:
