@@ -1,7 +1,10 @@
 """The commands of the sibling tracks MER-Cross, MER-FG and MER-Prefer."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 import typer
 
@@ -11,10 +14,16 @@ if TYPE_CHECKING:
     from merps.tracks.metrics import TrackScore
     from merps.tracks.options import TrackConfig
 
-Track = Literal["cross", "fg", "prefer"]
+Track: TypeAlias = Literal["cross", "fg", "prefer"]
+
+_HELP = {
+    "cross": "MER-Cross: one of six emotions of a clip.",
+    "fg": "MER-FG: all emotions of a clip, in free words.",
+    "prefer": "MER-Prefer: which of two texts fits a clip better.",
+}
 
 app = typer.Typer(
-    help="MER-Cross (cross), MER-FG (fg) or MER-Prefer (prefer), from clips of media.",
+    help="Work on one of the sibling tracks, from clips of media.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,27 +40,16 @@ Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Tasks at once.")]
 _MAIN = {"waf": "WAF", "ew": "EW"}
 
 
-@app.callback()
-def _choose(
-    context: typer.Context,
-    track: Annotated[Track, typer.Argument(help="Which track.", metavar="TRACK")],
-) -> None:
-    """Work on one of the sibling tracks, from clips of media."""
-    context.obj = track
-
-
-@app.command()
-@command
 def check(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     overrides: Overrides = None,
 ) -> int:
     """Look for everything that is wrong with tables, media, encoders and wheels."""
     from merps.tracks.checks import check_track
 
-    result = check_track(_options(context, config, overrides))
+    result = check_track(_options(track, config, overrides))
     for problem in result["problems"]:
         session.say(
             f"{problem['severity']:<8} {problem['where']}: {problem['message']}"
@@ -66,11 +64,9 @@ def check(
     return 1 if result["rows"] else 3
 
 
-@app.command()
-@command
 def encode(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     export: Annotated[
         Path | None,
@@ -82,7 +78,7 @@ def encode(
     """Encode the clips of all tables; what is encoded already is skipped."""
     from merps.tracks.verbs import encode_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     with session.progress("encode") as steps:
         result = encode_track(options, export=export, jobs=jobs, progress=steps)
     session.say(
@@ -95,11 +91,9 @@ def encode(
     return 1 if result["missing"] else 0
 
 
-@app.command()
-@command
 def fit(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     overrides: Overrides = None,
     jobs: Jobs = 2,
@@ -107,7 +101,7 @@ def fit(
     """Fit the head, and score it out of fold beside the most frequent label."""
     from merps.tracks.verbs import fit_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     with session.progress("encode") as steps:
         fitted = fit_track(options, jobs=jobs, progress=steps)
     session.say(f"{fitted.n_nets} nets, one a fold, in {options.run}")
@@ -118,11 +112,9 @@ def fit(
     session.result(fitted.as_dict())
 
 
-@app.command()
-@command
 def predict(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     overrides: Overrides = None,
     jobs: Jobs = 2,
@@ -130,18 +122,16 @@ def predict(
     """Answer the candidates with the fitted model."""
     from merps.tracks.verbs import predict_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     with session.progress("encode") as steps:
         result = predict_track(options, jobs=jobs, progress=steps)
     session.say(f"{result['rows']} answers in {result['path']}")
     session.result(result)
 
 
-@app.command()
-@command
 def judge(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     train: Annotated[
         bool, typer.Option("--train", help="Ask about training rows, and score.")
@@ -155,7 +145,7 @@ def judge(
     """Let a language model behind a chat endpoint answer (MER-FG, MER-Prefer)."""
     from merps.tracks.verbs import judge_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     with session.progress("judge") as steps:
         result = judge_track(
             options,
@@ -177,11 +167,9 @@ def judge(
     session.result(result)
 
 
-@app.command()
-@command
 def score(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     gold: Annotated[
         Path | None, typer.Option(help="Labels; data.gold if absent.")
@@ -195,18 +183,16 @@ def score(
     """Score answers by the official rule, with intervals."""
     from merps.tracks.delivery import score_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     answers = answers or config.parent / "answer.csv"
     scored = score_track(options, gold=gold, answers=answers)
     _tell(session, f"{answers}, {scored.n} rows", {"answers": scored}, details=True)
     session.result(scored.as_dict())
 
 
-@app.command()
-@command
 def submit(
     session: Session,
-    context: typer.Context,
+    track: Track,
     config: ConfigPath,
     by: Annotated[
         str | None, typer.Option(help="model or judge; what is there if absent.")
@@ -216,7 +202,7 @@ def submit(
     """Write answer.csv, answer.zip and manifest.json beside the configuration."""
     from merps.tracks.delivery import submit_track
 
-    options = _options(context, config, overrides)
+    options = _options(track, config, overrides)
     result = submit_track(options, config.absolute().parent, by=by)
     session.say(f"{result['rows']} answers by the {result['by']} in {result['path']}")
     session.result(result)
@@ -255,13 +241,11 @@ def simulate(session: Session, out: Path, *, track: str, seed: int, jobs: int) -
     )
 
 
-def _options(
-    context: typer.Context, config: Path, overrides: list[str] | None
-) -> "TrackConfig":
-    """Read the options of the track that the command names."""
+def _options(track: Track, config: Path, overrides: list[str] | None) -> "TrackConfig":
+    """Read the options of a track."""
     from merps.tracks.options import load_track
 
-    return load_track(config, track=context.obj, overrides=tuple(overrides or ()))
+    return load_track(config, track=track, overrides=tuple(overrides or ()))
 
 
 def _tell(
@@ -308,3 +292,27 @@ def _tell(
     for label, row in zip(labels, last.details["confusion"], strict=True):
         confusion.add_row(label, *map(str, row))
     session.show(confusion)
+
+
+def _bound(verb: Callable[..., int | None], track: Track) -> Callable[..., int | None]:
+    """Take the track out of the arguments of a verb."""
+
+    @functools.wraps(verb)
+    def run(session: Session, **options: Any) -> int | None:
+        return verb(session, track, **options)
+
+    parameters = inspect.signature(verb).parameters
+    kept = [parameter for name, parameter in parameters.items() if name != "track"]
+    run.__signature__ = inspect.Signature(kept)
+    del run.__wrapped__
+    return run
+
+
+for _track in get_args(Track):
+    _group = typer.Typer(
+        help=_HELP[_track], no_args_is_help=True, rich_markup_mode=None
+    )
+    for _verb in (check, encode, fit, predict, judge, score, submit):
+        if (_track, _verb) != ("cross", judge):
+            _group.command(_verb.__name__)(command(_bound(_verb, _track)))
+    app.add_typer(_group, name=_track)

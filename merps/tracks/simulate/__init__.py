@@ -14,7 +14,6 @@ import yaml
 from merps.engine import Progress, Silence, run_tasks
 from merps.errors import InputError
 from merps.store.files import replace_file, writing
-from merps.tracks.options import Track
 from merps.tracks.simulate.encoders import write_encoders
 from merps.tracks.simulate.scenes import Scene, write_scene
 from merps.tracks.simulate.words import SENTENCES, WORDS, write_wheels
@@ -47,7 +46,7 @@ class TrackSimulation:
 def simulate_track(
     path: Path | str,
     *,
-    track: Track,
+    track: str,
     n_train: int = _N_TRAIN,
     n_candidates: int = _N_CANDIDATES,
     seed: int = 0,
@@ -114,7 +113,7 @@ def simulate_track(
 
 
 def _scenes(
-    track: Track, n_train: int, n_candidates: int, rng: np.random.Generator
+    track: str, n_train: int, n_candidates: int, rng: np.random.Generator
 ) -> list[Scene]:
     """Draw who feels and says what in each clip."""
     numbers = rng.permutation(10**6)[: n_train + n_candidates]
@@ -139,7 +138,7 @@ def _scenes(
 
 def _write_tables(
     path: Path,
-    track: Track,
+    track: str,
     train: Sequence[Scene],
     candidates: Sequence[Scene],
     rng: np.random.Generator,
@@ -193,7 +192,7 @@ def _write_tables(
     _write_csv(path / "groups.csv", ("name", "group"), people)
 
 
-def _config_text(track: Track) -> str:
+def _config_text(track: str) -> str:
     """Return the configuration of a simulated track."""
     tables = {
         "cross": ("track1_train.csv", "track1_track2_candidate.csv"),
