@@ -1,10 +1,15 @@
 """Tables and options of the sibling tracks: what is read, and what is refused."""
 
-import inspect
+import json
+import re
+import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 from tracked import write_table
 
+import merps
 from merps.errors import ConfigError, DataError
 from merps.tracks.answers import (
     format_answers,
@@ -13,7 +18,13 @@ from merps.tracks.answers import (
     write_submission,
 )
 from merps.tracks.heads import ClipModel
-from merps.tracks.options import DataConfig, HeadConfig, load_track
+from merps.tracks.options import (
+    DataConfig,
+    HeadConfig,
+    StreamConfig,
+    TrackConfig,
+    load_track,
+)
 from merps.tracks.tables import (
     read_candidates,
     read_table,
@@ -186,9 +197,6 @@ def test_gold_may_be_a_part_of_the_answers_in_another_order(tmp_path):
 
 
 def test_equal_answers_give_equal_archives_and_ties_become_a1(tmp_path):
-    import json
-    import zipfile
-
     table = prefer(tmp_path)
     said = ["a2", "same", "a1"]
     first = write_submission(tmp_path, "prefer", table, said, manifest={"seed": 1})
@@ -281,4 +289,18 @@ def test_options_of_the_head_are_parameters_of_the_model():
     options = HeadConfig().model_dump(exclude={"role"})
     assert options == {name: defaults[name] for name in options}
     assert defaults.keys() - options.keys() == {"task", "seed"}
-    assert inspect.getdoc(ClipModel)
+
+
+def test_the_page_spells_out_and_explains_every_option():
+    page = (Path(merps.__file__).parents[1] / "docs" / "tracks.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert yaml.safe_load(blocks[0]) == TrackConfig(track="cross").model_dump(
+        mode="json"
+    )
+    streams = yaml.safe_load(blocks[1])["streams"]
+    told = {name for stream in streams.values() for name in stream}
+    assert told == set(StreamConfig.model_fields)
+    for stream in streams.values():
+        made = StreamConfig(**stream)
+        for name in stream.keys() - {"modality", "encoder", "features"}:
+            assert getattr(made, name) == StreamConfig.model_fields[name].default
