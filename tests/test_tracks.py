@@ -39,7 +39,7 @@ def content(*arguments, code=0):
 def made(request, tmp_path_factory):
     """A small simulated track; tests may add to the folder."""
     path = tmp_path_factory.mktemp(request.param) / "data"
-    simulate_track(path, track=request.param, n_train=72, n_candidates=36, seed=1)
+    simulate_track(path, track=request.param, n_train=60, n_candidates=24, seed=1)
     return request.param, path
 
 
@@ -53,11 +53,11 @@ def test_a_track_runs_from_media_to_archive(made):
     config = path / "config.yaml"
     checked = content("track", track, "check", config)
     assert checked["problems"] == []
-    assert checked["rows"] == {"train": 72, "candidates": 36}
+    assert checked["rows"] == {"train": 60, "candidates": 24}
     encoded = content("track", track, "encode", config, "--export", path / "official")
     assert encoded["done"] > 0
     assert encoded["missing"] == 0
-    assert len(list((path / "official" / "face-UTT").glob("*.npy"))) == 108
+    assert len(list((path / "official" / "face-UTT").glob("*.npy"))) == 84
     again = content("track", track, "encode", config)
     assert again["done"] == 0
     fitted = content("track", track, "fit", config, "--set", "head.epochs=30")
@@ -184,6 +184,31 @@ def test_what_is_wrong_is_told_and_nothing_half_is_written(made, tmp_path):
     if track == "cross":
         told = merps("track", track, "judge", config, code=2).stderr
         assert "No such command 'judge'" in told
+
+
+def test_a_judge_answers_and_garbage_is_refused(made):
+    pytest.importorskip("openai")
+    from test_tracks_judges import Endpoint
+
+    track, path = made
+    if track == "cross":
+        pytest.skip("MER-Cross has no judge")
+    config = path / "config.yaml"
+    ask = ("track", track, "judge", config, "--set", "judge.frames=0")
+    with Endpoint(lambda parts: "I cannot tell what this may be") as endpoint:
+        bad = (*ask, "--set", f"judge.url={endpoint.url}")
+        assert "answers of the judge say nothing" in merps(*bad, code=3).stderr
+        assert not (path / "run" / "predictions" / "judge.csv").exists()
+        assert content(*bad, "--allow-unparsed")["unparsed"] > 0
+    answer = "sunny, rainy" if track == "fg" else "a1"
+    with Endpoint(lambda parts: answer) as endpoint:
+        good = (*ask, "--set", f"judge.url={endpoint.url}")
+        found = content(*good)
+        assert found["unparsed"] == 0
+        assert content(*good, "--train")["score"]["n"] > 0
+    submitted = content("track", track, "submit", config, "--by", "judge")
+    assert submitted["by"] == "judge"
+    assert json.loads((path / "manifest.json").read_text())["by"] == "judge"
 
 
 @pytest.mark.slow
