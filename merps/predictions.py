@@ -24,10 +24,7 @@ _NAMED = 5
 def read_rows(
     path: Path, *, columns: Sequence[str], strip: bool = True
 ) -> list[tuple[int, dict]]:
-    """Read a CSV file with a header, as text.
-
-    A byte order mark, blank lines, spaces around fields and further columns are
-    accepted.
+    """Read a CSV file as text; blank lines, further columns and a BOM are accepted.
 
     Parameters
     ----------
@@ -46,8 +43,7 @@ def read_rows(
     Raises
     ------
     DataError
-        If the file cannot be read as CSV, lacks a column, names one twice, holds
-        a row of another length, or has no rows.
+        If it is no CSV, lacks or repeats a column, or has odd rows or none.
     """
     rows = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     header: list[str] | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int
 
 from merps.errors import InputError
-from merps.tracks.metrics import ew_score
+from merps.tracks.metrics import ew_of_overlaps, overlaps
 from merps.tracks.tables import EMOTIONS
 from merps.tracks.wheels import Wheels
 
@@ -141,13 +141,10 @@ class Code:
             for threshold in _THRESHOLDS
         ]
 
+        found = [overlaps(gold, answers, wheels) for answers in choices]
+
         def best(rows: Int[np.ndarray, " _"]) -> int:
-            truth = [gold[row] for row in rows]
-            scores = [
-                ew_score(truth, [answers[row] for row in rows], wheels)
-                for answers in choices
-            ]
-            return int(np.argmax(scores))
+            return int(np.argmax([ew_of_overlaps(each[:, rows]) for each in found]))
 
         answers = list(choices[0])
         for k in np.unique(number):

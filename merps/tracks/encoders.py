@@ -261,7 +261,7 @@ def load_encoder(options: StreamConfig) -> Encoder:
 
 
 def require_encoder(folder: Path) -> None:
-    """Refuse a folder that would need a download or a pickle.
+    """Refuse a folder that would need a download, or weights that are pickled.
 
     Parameters
     ----------

@@ -205,32 +205,22 @@ def score_openset(
     """
     if not len(gold):
         raise InputError("there is no row to score")
-    n = len(gold)
     values, replicates, rows = [], [], []
-    for wheel in range(N_WHEELS):
-        kept, precision, recall = _overlap(gold, predicted, wheels, wheel)
-        p, r = (
-            float(np.mean(x[kept])) if kept.any() else 0.0 for x in (precision, recall)
-        )
-        values.append((float(_harmonic(p, r)), p, r))
-        sums = np.stack([kept, precision, recall], axis=1).astype(np.float64)
-        count, ps, rs = _drawn(sums, groups, n_resamples, seed).T
+    for number, found in enumerate(overlaps(gold, predicted, wheels), start=1):
+        f, p, r = _means(found)
+        values.append((f, p, r))
+        count, ps, rs = _drawn(found, groups, n_resamples, seed).T
         count = np.maximum(count, 1)
         replicates.append((_harmonic(ps / count, rs / count), ps / count, rs / count))
-        counted = {
-            "wheel": wheel + 1,
-            "n": int(kept.sum()),
-            "precision": p,
-            "recall": r,
-        }
-        rows.append(counted | {"f": values[-1][0]})
+        counted = {"wheel": number, "n": int(found[:, 0].sum())}
+        rows.append(counted | {"precision": p, "recall": r, "f": f})
     means = np.mean(values, axis=0)
     spread = np.mean(replicates, axis=0)
     names = ("ew", "precision", "recall")
     return TrackScore(
         main="ew",
         metrics={k: _interval(float(means[i]), spread[i]) for i, k in enumerate(names)},
-        n=n,
+        n=len(gold),
         details={
             "wheels": rows,
             "words": list(wheels.counts),
@@ -242,7 +232,7 @@ def score_openset(
 def ew_score(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], wheels: Wheels
 ) -> float:
-    """Return the EW score alone, for tuning.
+    """Return the EW score alone.
 
     Parameters
     ----------
@@ -256,14 +246,53 @@ def ew_score(
     float
         From 0 to 1.
     """
-    found = []
+    return ew_of_overlaps(overlaps(gold, predicted, wheels))
+
+
+def overlaps(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], wheels: Wheels
+) -> Float64[np.ndarray, "wheel row 3"]:
+    """Compare each row with its gold labels on each wheel.
+
+    Parameters
+    ----------
+    gold, predicted : sequence of sequence of str
+        Labels in lower case, row by row.
+    wheels : Wheels
+        How labels become sectors.
+
+    Returns
+    -------
+    ndarray of float64, shape (wheel, row, 3)
+        One where the row counts, its precision and its recall; zeros elsewhere.
+    """
+    found = np.zeros((N_WHEELS, len(gold), 3))
     for wheel in range(N_WHEELS):
-        kept, precision, recall = _overlap(gold, predicted, wheels, wheel)
-        means = (
-            float(np.mean(x[kept])) if kept.any() else 0.0 for x in (precision, recall)
-        )
-        found.append(float(_harmonic(*means)))
-    return float(np.mean(found))
+        for row, (truth, answer) in enumerate(zip(gold, predicted, strict=True)):
+            wanted = wheels.map_labels(truth, wheel)
+            if not wanted:
+                continue
+            given = wheels.map_labels(answer, wheel)
+            hit = len(wanted & given)
+            precision = hit / len(given) if given else 0.0
+            found[wheel, row] = 1, precision, hit / len(wanted)
+    return found
+
+
+def ew_of_overlaps(found: Float64[np.ndarray, "wheel row 3"]) -> float:
+    """Return the EW score of rows.
+
+    Parameters
+    ----------
+    found : ndarray of float64, shape (wheel, row, 3)
+        As `overlaps` returns it.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    return float(np.mean([_means(rows)[0] for rows in found]))
 
 
 def majority(track: str, labels: Sequence[Any]) -> Any:
@@ -289,23 +318,13 @@ def majority(track: str, labels: Sequence[Any]) -> Any:
     return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:n_usual])
 
 
-def _overlap(
-    gold: Sequence[Sequence[str]],
-    predicted: Sequence[Sequence[str]],
-    wheels: Wheels,
-    wheel: int,
-) -> tuple[np.ndarray, Float64[np.ndarray, " row"], Float64[np.ndarray, " row"]]:
-    """Return which rows count on a wheel, and the precision and recall of each."""
-    kept = np.zeros(len(gold), dtype=bool)
-    precision, recall = np.zeros((2, len(gold)))
-    for row, (truth, answer) in enumerate(zip(gold, predicted, strict=True)):
-        wanted = wheels.map_labels(truth, wheel)
-        kept[row] = bool(wanted)
-        given = wheels.map_labels(answer, wheel) if wanted else frozenset()
-        if given:
-            precision[row] = len(wanted & given) / len(given)
-            recall[row] = len(wanted & given) / len(wanted)
-    return kept, precision, recall
+def _means(
+    rows: Float64[np.ndarray, "row 3"],
+) -> tuple[float, float, float]:
+    """Return F, mean precision and mean recall on one wheel."""
+    kept = rows[:, 0] > 0
+    p, r = (float(np.mean(x)) if kept.any() else 0.0 for x in rows[kept, 1:].T)
+    return float(_harmonic(p, r)), p, r
 
 
 def _harmonic(p: Any, r: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,23 @@ class Wheels:
     groups: Mapping[str, tuple[str, ...]] = field(repr=False)
     sectors: tuple[Mapping[str, str], ...] = field(repr=False)
     digests: Mapping[str, str] = field(repr=False)
+    _known: tuple[dict[str, str | None], ...] = field(
+        default_factory=lambda: tuple({} for _ in range(N_WHEELS)),
+        repr=False,
+        compare=False,
+    )
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Number of forms, of base words, and of words on each wheel."""
         return len(self.bases), len(self.groups), *map(len, self.sectors)
 
-    def map_labels(self, labels: Iterable[str], wheel: int) -> frozenset[str]:
+    def map_labels(self, labels: Collection[str], wheel: int) -> frozenset[str]:
         """Return the sectors of one wheel that labels fall into.
 
         Parameters
         ----------
-        labels : iterable of str
+        labels : collection of str
             In lower case; those on no sector are dropped.
         wheel : int
             From 0 to 4.
@@ -64,14 +69,17 @@ class Wheels:
         frozenset of str
             Names of sectors.
         """
-        sectors, found = self.sectors[wheel], set()
+        known = self._known[wheel]
         for label in labels:
-            bases = self.bases.get(label, ())
-            words = sorted(word for base in bases for word in self.groups.get(base, ()))
-            first = next((word for word in words if word in sectors), None)
-            if first is not None:
-                found.add(sectors[first])
-        return frozenset(found)
+            if label not in known:
+                known[label] = self._sector(label, wheel)
+        return frozenset(known[label] for label in labels) - {None}
+
+    def _sector(self, label: str, wheel: int) -> str | None:
+        """Return the sector of the first word in the alphabet that the wheel has."""
+        sectors, bases = self.sectors[wheel], self.bases.get(label, ())
+        words = sorted(word for base in bases for word in self.groups.get(base, ()))
+        return next((sectors[word] for word in words if word in sectors), None)
 
 
 def read_wheels(folder: Path) -> Wheels:
