@@ -70,10 +70,10 @@ def check_track(config: TrackConfig) -> dict[str, Any]:
 
 def _check_encoder(stream: StreamConfig) -> None:
     """Refuse an encoder that is not there."""
-    from merps.tracks.encoders import describe_encoder
+    from merps.tracks.encoders import require_encoder
 
-    if stream.encoder is not None and stream.encoder != EGEMAPS:
-        describe_encoder(stream)
+    if stream.encoder not in (None, EGEMAPS):
+        require_encoder(Path(stream.encoder))
 
 
 def _coverage(

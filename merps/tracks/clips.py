@@ -23,7 +23,7 @@ from merps.tracks.cache import (
     read_features,
 )
 from merps.tracks.media import MediaIndex
-from merps.tracks.options import StreamConfig, TrackConfig
+from merps.tracks.options import EGEMAPS, StreamConfig, TrackConfig
 from merps.tracks.sources import MEDIA, PAIR, locate, taker
 from merps.tracks.tables import ClipTable
 
@@ -192,6 +192,11 @@ def encode_table(
     SpaceError
         If the store cannot be written.
     """
+    from merps.tracks.encoders import require_encoder
+
+    for stream in streams.values():  # before anything is decoded
+        if stream.encoder not in (None, EGEMAPS):
+            require_encoder(Path(stream.encoder))
     store = open_store(Path(config.store))
     progress = progress if isinstance(progress, Growing) else Growing(progress)
     index = None
@@ -211,11 +216,9 @@ def encode_table(
             n_done, n_skipped = n_done + job.n_done, n_skipped + job.n_skipped
             rows = {key: k for k, key in enumerate(arrays)}
             source = FeatureArrays(arrays.values())
-            for part, own in zip(
-                parts, np.split(np.array(keys), len(parts)), strict=True
-            ):
-                contents[part] = list(own)
-                numbers = [rows.get(key, -1) for key in own]
+            for k, part in enumerate(parts):
+                contents[part] = keys[k * len(table) : (k + 1) * len(table)]
+                numbers = [rows.get(key, -1) for key in contents[part]]
                 blocks[part] = Block(source, np.array(numbers, dtype=np.int64))
             for place, clip in zip(places, table.names * len(parts), strict=True):
                 why = job.reasons.get(place, "no file" if place is None else "")
