@@ -96,6 +96,7 @@ def test_neither_order_nor_company_of_rows_changes_an_answer(rng):
     )
 
 
+@pytest.mark.slow
 def test_steps_in_time_are_pooled_and_padding_does_not_count(rng):
     clips = make_cross(rng, steps=4)
     model = ClipModel(task="cross", **QUICK)
@@ -119,6 +120,7 @@ def test_a_missing_stream_is_borne_and_nothing_at_all_is_the_prior(rng):
     np.testing.assert_array_equal(model.decision_function(none)[0], model.prior_)
 
 
+@pytest.mark.slow
 def test_class_weights_let_a_rare_class_count(rng):
     clips = make_cross(rng, 240)
     rows = [
