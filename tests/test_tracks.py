@@ -17,7 +17,7 @@ for _needed in ("av", "transformers", "openpyxl"):
     pytest.importorskip(_needed)
 
 TRACKS = ("cross", "fg", "prefer")
-SIZES = {"cross": 60, "fg": 48, "prefer": 96}
+SIZES = {"cross": 60, "fg": 60, "prefer": 96}
 BRIEF = [
     *("--set", "head.epochs=4", "--set", "head.learning_rate=0.02"),
     *("--set", "bootstrap=50"),
@@ -67,7 +67,7 @@ def test_a_track_runs_from_media_to_archive(made):
     )
     again = content("track", track, "encode", config)
     assert again["done"] == 0
-    fitted = content("track", track, "fit", config, "--set", "head.epochs=25")
+    fitted = content("track", track, "fit", config, "--set", "head.epochs=30")
     main = fitted["out_of_fold"]["main"]
     assert main == ("ew" if track == "fg" else "waf")
     assert fitted["out_of_fold"][main] > fitted["majority"][main] + 0.02
