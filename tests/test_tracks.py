@@ -17,7 +17,7 @@ for _needed in ("av", "transformers", "openpyxl"):
     pytest.importorskip(_needed)
 
 TRACKS = ("cross", "fg", "prefer")
-SIZES = {"cross": 60, "fg": 60, "prefer": 96}
+SIZES = {"cross": 60, "fg": 96, "prefer": 96}
 BRIEF = [
     *("--set", "head.epochs=4", "--set", "head.learning_rate=0.02"),
     *("--set", "bootstrap=50"),
