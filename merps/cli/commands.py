@@ -115,15 +115,10 @@ def simulate(
     for protocol, metrics in simulation.oracle.items():
         session.say(
             f"  oracle, {protocol}: Pearson {metrics['pearson']:.3f}, "
-            f"MAE {metrics['mae']:.2f}"
+            f"MAE {metrics['mae']:.2f}; over the video-time prior "
+            f"{simulation.oracle_fusion[protocol]['mae']:.2f}"
         )
-    session.result(
-        {
-            "people": len(simulation.people),
-            "path": str(simulation.path),
-            "oracle": simulation.oracle,
-        }
-    )
+    session.result(simulation.as_dict())
 
 
 @app.command()
@@ -212,12 +207,8 @@ def fit(
     session.say(
         f"{model or options.model.kind} fitted on {len(fitted.people)} people, in {out}"
     )
-    if "gain" in fitted.facts:
-        valence, arousal = fitted.facts["gain"]
-        session.say(
-            f"  gain of the signals over the prior: valence {valence:g}, arousal "
-            f"{arousal:g} (0: they add nothing)"
-        )
+    for sentence in fitted.sentences:
+        session.say(f"  {sentence}")
     session.result(fitted.as_dict())
 
 

@@ -11,6 +11,7 @@ from jaxtyping import jaxtyped
 from sklearn.base import BaseEstimator
 
 from merps.errors import DataError, InputError, SpaceError, mismatch
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -28,6 +29,7 @@ MODELS: Mapping[str, type[BaseEstimator]] = {
     "ridge": RidgeRegressor,
     "huber": HuberRegressor,
     "bandpower": SignalModel,
+    "blend": FixedBlend,
     "fusion": ResidualFusion,
     "convolutional": ConvolutionalRegressor,
     "riemannian": RiemannianRegressor,
@@ -215,24 +217,30 @@ def _described(
     given = model.get_params(deep=False)
     for key in getattr(model, "local", ()):  # means nothing on another machine
         given[key] = type(model)().get_params(deep=False)[key]
+
+    def described(key: str, value: Any) -> Any:
+        """Describe an estimator, or several by name; None where it is neither."""
+        if isinstance(value, BaseEstimator):
+            return _described(value, f"{prefix}{key}.", tensors, contains)
+        if isinstance(value, Mapping) and any(map(_is_estimator, value.values())):
+            return {
+                part: described(f"{key}.{part}", one) for part, one in value.items()
+            }
+        return None
+
     parameters = {
-        key: _described(value, f"{prefix}{key}.", tensors, contains)
-        if isinstance(value, BaseEstimator)
-        else _plain(value)
-        for key, value in given.items()
+        key: described(key, value) or _plain(value) for key, value in given.items()
     }
-    fitted = {}
-    for key in _fitted_types(type(model)) if _is_fitted(model) else ():
+    fitted, types = {}, _fitted_types(type(model))
+    for key in types if _is_fitted(model) else ():
         value = getattr(model, key)
         if isinstance(value, np.ndarray):
             tensors[prefix + key] = np.asarray(value, order="C")
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not _holds_estimators(types[key]):
             for part, array in value.items():
                 tensors[f"{prefix}{key}.{part}"] = np.asarray(array, order="C")
-        elif isinstance(value, BaseEstimator):
-            fitted[key] = _described(value, f"{prefix}{key}.", tensors, contains)
         else:
-            fitted[key] = _plain(value)
+            fitted[key] = described(key, value) or _plain(value)
     if not prefix and not _is_fitted(model):
         raise InputError(f"this {name} model is not fitted; fit it before saving")
     return {"class": name, "parameters": parameters, "fitted": fitted}
@@ -245,14 +253,16 @@ def _rebuilt(spec: dict, prefix: str, tensors: dict[str, np.ndarray]) -> BaseEst
     kind = MODELS[spec["class"]]
     if set(spec["parameters"]) != set(kind().get_params(deep=False)):
         raise ValueError(f"other parameters than {spec['class']} has")
-    model = kind(
-        **{
-            key: _rebuilt(value, f"{prefix}{key}.", tensors)
-            if isinstance(value, dict) and "class" in value  # no keyword can be that
-            else _tupled(value)
-            for key, value in spec["parameters"].items()
-        }
-    )
+
+    def parameter(key: str, value: Any) -> Any:
+        """Make what a parameter was, an estimator or several or plain values."""
+        if not isinstance(value, dict):
+            return _tupled(value)
+        if "class" in value:  # no keyword and no name of a model can be that
+            return _rebuilt(value, f"{prefix}{key}.", tensors)
+        return {part: parameter(f"{key}.{part}", one) for part, one in value.items()}
+
+    model = kind(**{key: parameter(key, v) for key, v in spec["parameters"].items()})
     types, is_template = _fitted_types(kind), bool(prefix) and not spec["fitted"]
     if is_template and not any(prefix + key in tensors for key in types):
         return model  # the parameter of another estimator, never fitted itself
@@ -280,6 +290,11 @@ def _taken(
 ) -> Any:
     """Take the value of one fitted attribute from where its type says it is."""
     kind = typing.get_origin(hint) or hint
+    if _holds_estimators(hint):
+        return {
+            name: _fitted_part(part, f"{prefix}{key}.{name}", tensors)
+            for name, part in fitted.pop(key).items()
+        }
     if issubclass(kind, dict):
         start = f"{prefix}{key}."
         names = [name for name in tensors if name.startswith(start)]
@@ -290,13 +305,30 @@ def _taken(
             raise ValueError(f"{prefix + key} holds other things than names")
         return value
     if issubclass(hint, BaseEstimator):
-        value = _rebuilt(fitted.pop(key), f"{prefix}{key}.", tensors)
-        if not _is_fitted(value):
-            raise ValueError(f"{prefix + key} is not fitted")
-        return value
+        return _fitted_part(fitted.pop(key), prefix + key, tensors)
     if prefix + key not in tensors:
         raise ValueError(f"tensor {prefix + key} is missing")
     return tensors.pop(prefix + key)
+
+
+def _fitted_part(
+    spec: dict, name: str, tensors: dict[str, np.ndarray]
+) -> BaseEstimator:
+    """Make a fitted estimator inside another one."""
+    value = _rebuilt(spec, f"{name}.", tensors)
+    if not _is_fitted(value):
+        raise ValueError(f"{name} is not fitted")
+    return value
+
+
+def _is_estimator(value: Any) -> bool:
+    """Tell whether a value is described as a model of its own."""
+    return isinstance(value, BaseEstimator)
+
+
+def _holds_estimators(hint: Any) -> bool:
+    """Tell whether the type of an attribute is several models by name."""
+    return typing.get_args(hint)[1:] == (BaseEstimator,)
 
 
 def _fitted_types(kind: type[BaseEstimator]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Predictions from how channels vary together: the model named riemannian."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from merps.errors import InputError
 from merps.features.directions import leading_of_bands, rank_tolerance
 from merps.features.temporal import smooth_in_time, smooth_past
+from merps.models.held_out import Plan
 from merps.models.recentered import (
     Groups,
     TangentMap,
@@ -45,7 +46,7 @@ from merps.models.window_matrices import (
     whitening_directions,
 )
 from merps.samples import Block, Samples
-from merps.shapes import SampleTargets
+from merps.shapes import Rows, SampleTargets
 
 logger = logging.getLogger(__name__)
 
@@ -201,22 +202,31 @@ class RiemannianRegressor(BaseEstimator):
         InputError
             If an option is wrong, a block is missing, or rows are too few.
         """
-        check_options(self.get_params(deep=False))
-        samples = in_order(labeled(samples))
-        self.median_ = np.median(samples.require_targets(), axis=0)
-        blocks = {
-            name: samples.require_block(BLOCK_OF_INPUT[name]) for name in self.inputs
-        }
-        self.layout_ = sum((layout_of(*item) for item in blocks.items()), ())
-        self.means_, self.directions_, self.centers_, self.turns_ = {}, {}, {}, {}
-        vectors = self._smoothed(
-            samples, {name: self._learn(name, blocks[name]) for name in self.inputs}
-        )
-        there = np.flatnonzero(~np.isnan(vectors).all(axis=1))
-        if len(there) < len(samples):
-            samples, vectors = samples.take(there), vectors[there]
-        self.regressor_ = fit_regressor(self.regressor, vectors, samples)
+        self._fit(in_order(labeled(samples)))
         return self
+
+    def fit_held_out(
+        self, samples: Samples, plans: Sequence[Plan]
+    ) -> list[SampleTargets]:
+        """Fit, and tell what signals add to rows held out; see `fit_held_out`.
+
+        Directions and means, which no label enters, are learned once, from all rows.
+
+        Parameters
+        ----------
+        samples : Samples
+            Rows with all targets, sorted as by `in_order`, and the blocks of all
+            inputs.
+        plans : sequence of Plan
+            Which rows are held out together, and what the others are to learn.
+
+        Returns
+        -------
+        list of ndarray of float64, shape (sample, 2)
+            By plan; 0 for rows that lack all inputs.
+        """
+        vectors, rows = self._fit(samples)
+        return self.regressor_.hold_out(vectors, rows, plans)
 
     def predict(self, samples: Samples) -> SampleTargets:
         """Predict each row from its covariances, and those of the seconds around it.
@@ -281,6 +291,25 @@ class RiemannianRegressor(BaseEstimator):
         n_features = sum(map(self._n_features, self.inputs))
         if self.regressor_.coef_.shape != (2, n_features):
             raise InputError(f"the slopes are not of shape {(2, n_features)}")
+
+    def _fit(self, samples: Samples) -> tuple[Float[np.ndarray, "sample _"], Rows]:
+        """Fit on sorted rows; return their vectors, and which were learned from."""
+        check_options(self.get_params(deep=False))
+        self.median_ = np.median(samples.require_targets(), axis=0)
+        blocks = {
+            name: samples.require_block(BLOCK_OF_INPUT[name]) for name in self.inputs
+        }
+        self.layout_ = sum((layout_of(*item) for item in blocks.items()), ())
+        self.means_, self.directions_, self.centers_, self.turns_ = {}, {}, {}, {}
+        vectors = self._smoothed(
+            samples, {name: self._learn(name, blocks[name]) for name in self.inputs}
+        )
+        rows = np.flatnonzero(~np.isnan(vectors).all(axis=1))
+        known = (vectors, samples)
+        if len(rows) < len(samples):
+            known = (vectors[rows], samples.take(rows))
+        self.regressor_ = fit_regressor(self.regressor, *known)
+        return vectors, rows
 
     def _learn(self, name: str, block: Block) -> Block:
         """Learn means and directions of an input; return its matrices."""

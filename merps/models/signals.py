@@ -1,5 +1,6 @@
 """Predictions from the signals alone: the model named bandpower."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
+from merps.models.held_out import Plan
 from merps.models.regression import RidgeRegressor, fit_regressor
 from merps.models.rows import (
     has_features,
@@ -16,7 +18,7 @@ from merps.models.rows import (
     require_same_features,
 )
 from merps.samples import Samples
-from merps.shapes import SampleTargets
+from merps.shapes import Rows, SampleTargets
 
 
 class SignalModel(BaseEstimator):
@@ -80,14 +82,39 @@ class SignalModel(BaseEstimator):
         InputError
             If there are no feature columns, or fewer than two rows with labels.
         """
-        samples = in_order(labeled(samples))
+        self._learn(in_order(labeled(samples)))
+        return self
+
+    def fit_held_out(
+        self, samples: Samples, plans: Sequence[Plan]
+    ) -> list[SampleTargets]:
+        """Fit, and tell what signals add to rows held out; see `fit_held_out`.
+
+        Parameters
+        ----------
+        samples : Samples
+            Rows with all targets, sorted as by `in_order`.
+        plans : sequence of Plan
+            Which rows are held out together, and what the others are to learn.
+
+        Returns
+        -------
+        list of ndarray of float64, shape (sample, 2)
+            By plan; 0 for rows without features.
+        """
+        rows = self._learn(samples)
+        return self.regressor_.hold_out(samples.features, rows, plans)
+
+    def _learn(self, samples: Samples) -> Rows:
+        """Fit on the rows that have features, and return which these are."""
         there = has_features(samples)
         self.feature_names_ = samples.feature_names
         self.median_ = np.median(samples.require_targets(), axis=0)
-        if there.any() and not there.all():
-            samples = samples.take(np.flatnonzero(there))
+        rows = np.flatnonzero(there if there.any() else ~there)
+        if len(rows) < len(samples):
+            samples = samples.take(rows)
         self.regressor_ = fit_regressor(self.regressor, samples.features, samples)
-        return self
+        return rows
 
     def predict(self, samples: Samples) -> SampleTargets:
         """Predict each row from its features.

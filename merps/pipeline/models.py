@@ -12,6 +12,7 @@ from merps.config import load_config, preset_names
 from merps.engine import Progress
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, Facts, learned_facts
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -20,6 +21,7 @@ from merps.models.regression import HuberRegressor, RidgeRegressor
 from merps.models.riemannian import RiemannianRegressor
 from merps.models.rows import labeled
 from merps.models.signals import SignalModel
+from merps.models.wording import tell_gains
 from merps.options import Config, LagConfig, ModelConfig, PreprocessConfig
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.causality import filter_delays_s, require_phase
@@ -41,8 +43,10 @@ from merps.store import Store
 
 logger = logging.getLogger(__name__)
 
+#: Models that learn from signals alone, and may be part of others.
+_PARTS = ("bandpower", "riemannian", "convolutional")
 #: Models that learn from signals, in the order of tables.
-SIGNAL_MODELS = ("bandpower", "riemannian", "convolutional", "fusion")
+SIGNAL_MODELS = (*_PARTS, "blend", "fusion")
 #: Every model by name; presets of configurations that choose one are names, too.
 MODELS = (*RUNGS, *SIGNAL_MODELS)
 #: What is compared where nothing is asked for: all but those that take hours.
@@ -94,11 +98,19 @@ def make_model(
 
 def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> Any:
     """Make an unfitted model that learns from signals."""
+    if name == "blend":
+        return FixedBlend(_parts(name, config, seed, phase), weights=config.blend.weights)
+    if name == "fusion":
+        return ResidualFusion(
+            _parts(name, config, seed, phase),
+            widths_s=config.fusion.widths_s,
+            gains=config.gains,
+            n_folds=config.inner_folds,
+            phase=phase,
+        )
     if config.lags != LagConfig() and name not in _LAGGED:
         logger.warning("%s does not search model.lags; only %s", name, _LAGGED_NAMES)
     shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
-    if name == "fusion":
-        return ResidualFusion(gains=config.gains, **shared)
     if name == "convolutional":
         return ConvolutionalRegressor(seed=seed, **config.convolutional.model_dump())
     regressor = _REGRESSORS[config.regressor](**shared)
@@ -112,6 +124,22 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
     return LagSearch(
         model, eeg_lags_s=config.lags.eeg_s, fnirs_lags_s=config.lags.fnirs_s
     )
+
+
+def _parts(
+    name: str, config: ModelConfig, seed: int, phase: Phase
+) -> dict[str, Any]:
+    """Make the unfitted models that a fusion or a blend is made of."""
+    made = {}
+    for part in getattr(config, name).models:
+        kind, section = resolve_model(part, config)
+        if kind not in _PARTS:
+            raise InputError(
+                f"model.{name}.models: {part} does not learn from signals alone; take "
+                f"{', '.join(_PARTS)}, or presets of them"
+            )
+        made[part] = make_model(kind, section, seed=seed, phase=phase)
+    return made
 
 
 @dataclass(frozen=True)
@@ -136,6 +164,11 @@ class Fitted:
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps fit --json`` prints."""
         return {"people": len(self.people), "facts": self.facts}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What signals add to the prior, in words, if the model is a fusion."""
+        return tell_gains([self.facts])
 
 
 def fit_model(
