@@ -11,6 +11,7 @@ from merps.scores import HIGHEST, LOWEST
 
 _CONFIDENCE = 0.99
 _FEWEST_GROUPS = 3
+_LEAST_STEP = 1e-3  # of the error of the prior: what lessens it by less is not worth it
 
 
 class Choice(NamedTuple):
@@ -44,11 +45,11 @@ def choose_gains(
     """Choose how much of each model to add to a prior, by the absolute error.
 
     From nothing, the one gain is changed that lessens the error most, among all models
-    and `gains`, until no change lessens it; so what a second model adds is only what
-    the first does not know. The width with the smallest error wins. All of it is then
-    held against nothing: unless the improvement passes a one-sided t-test at the 1 %
-    level over groups, nothing is added, since the best of many gains looks better by
-    chance alone.
+    and `gains`, until no change lessens it by a thousandth; so what a second model
+    adds is only what the first does not know. The width with the smallest error wins.
+    All of it is then held against nothing: unless the improvement passes a one-sided
+    t-test at the 1 % level over groups, nothing is added, since the best of many gains
+    looks better by chance alone.
 
     All that is done around the course that other people have rated. Of a new stimulus
     that course will not be known, and the prior is a constant; yet ratings then differ
@@ -113,19 +114,20 @@ def _descend(
 ) -> tuple[Float64[np.ndarray, " model"], float]:
     """Change one gain at a time for as long as that lessens the error."""
     chosen = np.zeros(len(added))
-    least = float(np.abs(course - target).mean())
+    error = float(np.abs(course - target).mean())
+    step = _LEAST_STEP * error
     while True:
-        best = None
+        best, least = None, error - step
         for model, own in enumerate(added):
             others = chosen @ added - chosen[model] * own
             for gain in gains:
                 moved = fused(course, others + gain * own)
-                error = float(np.abs(moved - target).mean())
-                if error < least:
-                    best, least = (model, gain), error
+                moved_error = float(np.abs(moved - target).mean())
+                if moved_error < least:
+                    best, least = (model, gain), moved_error
         if best is None:
-            return chosen, least
-        chosen[best[0]] = best[1]
+            return chosen, error
+        chosen[best[0]], error = best[1], least
 
 
 def _surely_positive(

@@ -1,18 +1,16 @@
 """Predictions from how channels vary together: the model named riemannian."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
 from merps.features.directions import leading_of_bands, rank_tolerance
 from merps.features.temporal import smooth_in_time, smooth_past
-from merps.models.held_out import Plan
 from merps.models.recentered import (
     Groups,
     TangentMap,
@@ -24,7 +22,8 @@ from merps.models.recentered import (
     mean_matrices,
     rest_matrices,
 )
-from merps.models.regression import RidgeRegressor, fit_regressor
+from merps.models.regressed import RegressedModel
+from merps.models.regression import fit_regressor
 from merps.models.riemannian_inputs import (
     BLOCK_OF_INPUT,
     REST,
@@ -51,7 +50,7 @@ from merps.shapes import Rows, SampleTargets
 logger = logging.getLogger(__name__)
 
 
-class RiemannianRegressor(BaseEstimator):
+class RiemannianRegressor(RegressedModel):
     """Regress valence and arousal on covariance matrices, seen from a reference.
 
     The covariance of channels in each second is reduced to the directions of most power
@@ -133,7 +132,6 @@ class RiemannianRegressor(BaseEstimator):
     #: Parameters that belong to one machine; a file holds their defaults.
     local: ClassVar[tuple[str, ...]] = ("jobs",)
 
-    regressor_: RidgeRegressor
     median_: Float64[np.ndarray, "2"]
     layout_: tuple[str, ...]
     means_: dict[str, np.ndarray]
@@ -173,16 +171,6 @@ class RiemannianRegressor(BaseEstimator):
         names = [BLOCK_OF_INPUT[name] for name in self.inputs]
         return tuple([*names, REST] if "eeg" in self.inputs else names)
 
-    @property
-    def alpha_(self) -> Float64[np.ndarray, "2"]:
-        """Penalty chosen for each dimension."""
-        return self.regressor_.alpha_
-
-    @property
-    def inner_mae_(self) -> Float64[np.ndarray, "2"]:
-        """Held-out absolute error of the chosen penalties."""
-        return self.regressor_.inner_mae_
-
     def fit(self, samples: Samples) -> "RiemannianRegressor":
         """Learn from covariances and labels.
 
@@ -204,29 +192,6 @@ class RiemannianRegressor(BaseEstimator):
         """
         self._fit(in_order(labeled(samples)))
         return self
-
-    def fit_held_out(
-        self, samples: Samples, plans: Sequence[Plan]
-    ) -> list[SampleTargets]:
-        """Fit, and tell what signals add to rows held out; see `fit_held_out`.
-
-        Directions and means, which no label enters, are learned once, from all rows.
-
-        Parameters
-        ----------
-        samples : Samples
-            Rows with all targets, sorted as by `in_order`, and the blocks of all
-            inputs.
-        plans : sequence of Plan
-            Which rows are held out together, and what the others are to learn.
-
-        Returns
-        -------
-        list of ndarray of float64, shape (sample, 2)
-            By plan; 0 for rows that lack all inputs.
-        """
-        vectors, rows = self._fit(samples)
-        return self.regressor_.hold_out(vectors, rows, plans)
 
     def predict(self, samples: Samples) -> SampleTargets:
         """Predict each row from its covariances, and those of the seconds around it.
