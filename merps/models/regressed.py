@@ -9,11 +9,14 @@ from sklearn.base import BaseEstimator
 from merps.models.held_out import Plan
 from merps.models.regression import RidgeRegressor
 from merps.samples import Samples
-from merps.shapes import Features, Rows, SampleTargets
+from merps.shapes import SampleTargets
 
 
 class RegressedModel(BaseEstimator):
     """Turn samples into columns, for which no label is needed, and regress on them.
+
+    What inherits from it has a method ``_fit(samples)``, which fits on sorted rows and
+    returns the columns of all and which rows were learned from.
 
     Attributes
     ----------
@@ -55,7 +58,3 @@ class RegressedModel(BaseEstimator):
         """
         columns, rows = self._fit(samples)
         return self.regressor_.hold_out(columns, rows, plans)
-
-    def _fit(self, samples: Samples) -> tuple[Features, Rows]:
-        """Fit on sorted rows; return their columns, and which were learned from."""
-        raise NotImplementedError

@@ -1,7 +1,7 @@
 """The best scores that planted sources allow: ridge regressions on their courses."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -10,10 +10,14 @@ from merps.datasets.simulate.world import World
 from merps.errors import InputError
 from merps.features.temporal import smooth_in_time
 from merps.scores import HIGHEST, LOWEST, score
-from merps.shapes import Rows, SampleTargets
+from merps.shapes import SampleTargets
 from merps.splits import PROTOCOLS, folds
 
 _PRIOR_S = 7.0  # what the video-time prior is smoothed over
+
+_Train: TypeAlias = Int[np.ndarray, " train"]
+_Test: TypeAlias = Int[np.ndarray, " test"]
+_Predicted: TypeAlias = Float64[np.ndarray, "test 2"]
 
 
 def score_oracle(
@@ -46,7 +50,7 @@ def score_oracle(
     """
     table = _tabulate(world, people, width_s)
 
-    def predict(train: Rows, test: Rows) -> SampleTargets:
+    def predict(train: _Train, test: _Test) -> _Predicted:
         return _regress(table, table.targets[train], train, test)
 
     return _score_folds(table, world, people, predict, seed, protocols)
@@ -87,7 +91,7 @@ def score_oracle_fusion(
     """
     table = _tabulate(world, people, width_s)
 
-    def predict(train: Rows, test: Rows) -> SampleTargets:
+    def predict(train: _Train, test: _Test) -> _Predicted:
         prior = _prior(table, train, test)
         added = _regress(table, _residuals(table, train), train, test)
         return np.clip(prior + added, LOWEST, HIGHEST)
@@ -126,7 +130,7 @@ def _score_folds(
     table: _Table,
     world: World,
     people: Sequence[str],
-    predict: Callable[[Rows, Rows], SampleTargets],
+    predict: Callable[[_Train, _Test], _Predicted],
     seed: int,
     protocols: Sequence[str],
 ) -> dict[str, dict[str, float]]:
@@ -152,15 +156,15 @@ def _score_folds(
 
 
 def _regress(
-    table: _Table, targets: SampleTargets, train: Rows, test: Rows
-) -> SampleTargets:
+    table: _Table, targets: Float64[np.ndarray, "train 2"], train: _Train, test: _Test
+) -> _Predicted:
     """Fit a ridge regression on the courses of some rows and predict others."""
     from sklearn.linear_model import Ridge
 
     return Ridge().fit(table.courses[train], targets).predict(table.courses[test])
 
 
-def _prior(table: _Table, train: Rows, test: Rows) -> SampleTargets:
+def _prior(table: _Table, train: _Train, test: _Test) -> _Predicted:
     """Return the medians of other people in the same seconds, or the median of all."""
     prior = np.tile(np.median(table.targets[train], axis=0), (len(test), 1))
     for video in np.intersect1d(table.video[train], table.video[test]):
@@ -178,7 +182,7 @@ def _prior(table: _Table, train: Rows, test: Rows) -> SampleTargets:
     return prior
 
 
-def _residuals(table: _Table, train: Rows) -> SampleTargets:
+def _residuals(table: _Table, train: _Train) -> Float64[np.ndarray, "train 2"]:
     """Subtract from each person's ratings the prior of the others."""
     residuals = table.targets[train] - np.median(table.targets[train], axis=0)
     people = np.unique(table.person[train])
