@@ -8,6 +8,8 @@ from scipy.stats import ttest_1samp
 from tables import make_samples, scrambled, shuffled
 from test_signals import blanked
 
+from merps.datasets.simulate.oracle import score_oracle_fusion
+from merps.datasets.simulate.world import World
 from merps.errors import InputError
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import VideoTimePrior
@@ -17,7 +19,9 @@ from merps.models.rows import has_features, inner_folds
 from merps.models.signals import SignalModel
 from merps.models.wording import tell_gains
 from merps.options import ModelConfig
+from merps.samples import Samples
 from merps.scores import score
+from merps.splits import folds
 
 
 def divided(samples, *names):
@@ -125,8 +129,8 @@ def test_choice_equals_naive_nested_cross_validation(rng, kind):
         shift = np.median(residuals[known] - z[known] @ slopes)
         return slopes, shift - np.median(residuals[known])
 
-    folds = inner_folds(people, n_samples=len(y), n_folds=6)
-    parts = [(folds != f, folds == f, folds != f) for f in range(6)]
+    fold = inner_folds(people, n_samples=len(y), n_folds=6)
+    parts = [(fold != f, fold == f, fold != f) for f in range(6)]
     if kind == "new":
         groups = np.stack([people, stimuli], axis=1)
         p, v = inner_folds(groups, n_samples=len(y), n_folds=6).T
@@ -325,6 +329,48 @@ def test_defaults_are_those_of_the_configuration():
     assert RidgeRegressor().alphas == config.alphas
 
 
+# Planted courses, as if signals showed them plainly
+
+
+def plain_signals(world, n_people, rng):
+    """The courses of the sources beside noise, in place of features."""
+    pairs = [(p, v) for p in range(n_people) for v in range(len(world.video_s))]
+    lengths = [world.video_s[v] for _, v in pairs]
+    courses = np.concatenate([world.courses(p, v).T for p, v in pairs])
+    features = np.hstack([courses, rng.normal(size=courses.shape)])
+    return Samples(
+        people=np.repeat([f"test_{p + 1}" for p, _ in pairs], lengths),
+        stimuli=np.repeat([world.stimuli[v] for _, v in pairs], lengths),
+        seconds=np.concatenate([np.arange(n) for n in lengths]),
+        features=features.astype(np.float32),
+        feature_names=tuple("abcdefgh"),
+        targets=np.concatenate([world.targets(p, v) for p, v in pairs]),
+    )
+
+
+@pytest.mark.parametrize("coupling", [0.0, 1.0])
+@pytest.mark.parametrize("protocol", ["people", "videos"])
+def test_what_was_planted_is_added_and_nothing_else(rng, protocol, coupling):
+    world = World(0, coupling, video_s=(40,) * 10)
+    samples = plain_signals(world, 10, rng)
+    prior, fused = np.empty((2, *samples.targets.shape))
+    for fold in folds(
+        protocol, samples.people, samples.stimuli, seed=0, emotions=world.emotions
+    ):
+        fusion = ResidualFusion().fit(samples.take(fold.train))
+        test = samples.take(fold.test)
+        prior[fold.test] = fusion.prior_.predict(test)
+        fused[fold.test] = fusion.predict(test)
+    prior_mae, mae = (score(x, samples.targets)["mae"] for x in (prior, fused))
+    if coupling == 0:
+        assert abs(mae - prior_mae) <= 0.05
+        return
+    names = list(dict.fromkeys(samples.people.tolist()))
+    options = {"seed": 0, "width_s": 0, "protocols": [protocol]}
+    best = score_oracle_fusion(world, names, **options)[protocol]["mae"]
+    assert prior_mae - mae >= 0.6 * (prior_mae - best) > 1
+
+
 # Sentences
 
 
@@ -350,8 +396,8 @@ def test_sentences_say_what_is_added():
 
 
 def test_sentences_average_over_folds():
-    folds = [told({"a": [1.0, 1.0]}), told({"a": [0.0, 0.5]}, width_s=(1.0, 1.0))]
-    valence, arousal = tell_gains(folds, kinds=["new"])
+    facts = [told({"a": [1.0, 1.0]}), told({"a": [0.0, 0.5]}, width_s=(1.0, 1.0))]
+    valence, arousal = tell_gains(facts, kinds=["new"])
     assert valence == (
         "valence, new videos: 0.5 of a, smoothed over 15 s, MAE 12.0 -> 10.0 on "
         "training people held out (means of 2 folds, nothing in 1)"
