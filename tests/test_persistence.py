@@ -184,7 +184,7 @@ PART = ("model", "fitted", "models_", "bandpower")
         (put("model", "fitted", "models_", value={}), "differ in number"),
         (put("model", "fitted", "models_", value=["x"]), "as merps writes it"),
         (put(*PART, "class", value="os.system"), "no class of merps: 'os.system'"),
-        (put(*PART, "fitted", value={}), "feature_names_"),
+        (put(*PART, "fitted", value={}), "regressor_"),
         (
             put("model", "fitted", "prior_", "class", value="video"),
             "unknown attr|param",
