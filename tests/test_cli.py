@@ -157,7 +157,7 @@ def test_fit(store, tmp_path):
     models = content["facts"]["models"]
     assert models.keys() == {"bandpower", "riemannian"}
     assert all(facts["alpha"] == [100, 100] for facts in models.values())
-    assert result.stderr.splitlines()[-1] == "features 4/4 test_4"
+    assert result.stderr.splitlines()[-1] == "features 8/8 test_4, covariances"
     result = merps(
         *("fit", store, "--out", tmp_path / "run", "--model", "fusion", *QUICK),
         *("--hold-out", "test_2, test_3", "--quiet"),
