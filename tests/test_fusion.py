@@ -233,6 +233,23 @@ def test_what_lasts_is_smoothed_and_what_flickers_is_not(rng):
     assert (ResidualFusion().fit(lasting).width_known_s_ >= 15).all()
 
 
+def test_causal_smoothing_looks_back_alone(rng):
+    samples = make_samples(rng, n_people=6, lengths=(40,) * 4, effect=1.0)
+    for phase, is_changed in (("zero", True), ("causal", False)):
+        fusion = ResidualFusion(phase=phase).fit(samples)
+        fusion.gain_known_ = np.ones((1, 2))
+        fusion.width_known_s_ = np.full(2, 15.0)
+        early = samples.seconds < 20
+        features = np.where(early[:, None], samples.features, np.float32(0))
+        answers = [
+            fusion.predict(replace(samples, features=own))[early]
+            for own in (samples.features, features)
+        ]
+        assert (answers[0] != answers[1]).any() == is_changed
+    with pytest.raises(InputError, match="phase='x' is none of zero, causal"):
+        ResidualFusion(phase="x").fit(samples)
+
+
 def test_models_without_signals_are_left_out(rng, caplog):
     samples = make_mixed(rng, n_people=4, lengths=(10,) * 4, effect=1.0)
     samples = replace(

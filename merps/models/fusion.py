@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
-from merps.features.temporal import smooth_in_time
+from merps.features.temporal import smooth_in_time, smooth_past
 from merps.models.combined import CombinedModel
 from merps.models.gains import Choice, choose_gains, fused
 from merps.models.held_out import Plan, additions, fit_held_out
@@ -22,6 +22,7 @@ from merps.models.rows import (
     inner_folds,
     labeled,
 )
+from merps.recording import Phase
 from merps.samples import Samples
 from merps.shapes import SampleTargets
 
@@ -83,6 +84,8 @@ class ResidualFusion(CombinedModel):
         Passed to `VideoTimePrior`.
     n_folds : int
         Number of folds of held-out people; fewer where there are fewer people.
+    phase : {"zero", "causal"}
+        Whether the average is centered or looks back alone.
 
     Attributes
     ----------
@@ -114,12 +117,19 @@ class ResidualFusion(CombinedModel):
     prior_inner_mae_new_: Float64[np.ndarray, "2"]
 
     def __init__(
-        self, models=None, widths_s=WIDTHS_S, gains=GAINS, smoothing_s=7, n_folds=5
+        self,
+        models=None,
+        widths_s=WIDTHS_S,
+        gains=GAINS,
+        smoothing_s=7,
+        n_folds=5,
+        phase="zero",
     ):
         super().__init__(models, smoothing_s)
         self.widths_s = widths_s
         self.gains = gains
         self.n_folds = n_folds
+        self.phase = phase
 
     @property
     def inner_mae_(self) -> Float64[np.ndarray, "2"]:
@@ -214,7 +224,7 @@ class ResidualFusion(CombinedModel):
                 if gain.any():
                     total += gain * additions(model, part)
             for k in range(2):
-                smooth = _smoothed(total[:, [k]], part, width_s[k])[:, 0]
+                smooth = self._smoothed(total[:, [k]], part, width_s[k])[:, 0]
                 predicted[own, k] = fused(predicted[own, k], smooth)
         return predicted
 
@@ -237,6 +247,10 @@ class ResidualFusion(CombinedModel):
             raise InputError(f"gains must not be negative, got {min(self.gains):g}")
         if not len(self.widths_s) or min(self.widths_s) < 0:
             raise InputError(f"widths_s must be seconds, got {tuple(self.widths_s)}")
+        if self.phase not in get_args(Phase):
+            raise InputError(
+                f"phase={self.phase!r} is none of {', '.join(get_args(Phase))}"
+            )
         if self.n_folds < _FEWEST_GROUPS:
             raise InputError(
                 f"n_folds must be at least {_FEWEST_GROUPS}, got {self.n_folds}: the "
@@ -306,7 +320,7 @@ class ResidualFusion(CombinedModel):
         elif added:
             table_wmsk = np.stack(
                 [
-                    [_smoothed(own, labels, width_s)[rows] for own in added]
+                    [self._smoothed(own, labels, width_s)[rows] for own in added]
                     for width_s in self.widths_s
                 ]
             )
@@ -329,6 +343,16 @@ class ResidualFusion(CombinedModel):
         )
         for name, value in zip(_names(kind), values, strict=True):
             setattr(self, name, value)
+
+    def _smoothed(
+        self,
+        added: Float64[np.ndarray, "sample column"],
+        samples: Samples,
+        width_s: float,
+    ) -> Float64[np.ndarray, "sample column"]:
+        """Average over neighboring seconds of the same trial."""
+        smooth = smooth_past if self.phase == "causal" else smooth_in_time
+        return smooth(added, samples.trials, samples.seconds, width_s=width_s)
 
 
 class _Trial(NamedTuple):
@@ -359,13 +383,6 @@ def _groupings(labels: Samples, kind: str) -> list[Int[np.ndarray, " sample"]]:
     if kind == "known":
         return by_person
     return [*by_person, stimulus] if len(stimuli) >= _FEWEST_GROUPS else []
-
-
-def _smoothed(
-    added: Float64[np.ndarray, "sample column"], samples: Samples, width_s: float
-) -> Float64[np.ndarray, "sample column"]:
-    """Average over neighboring seconds of the same trial."""
-    return smooth_in_time(added, samples.trials, samples.seconds, width_s=width_s)
 
 
 def _without_signals(samples: Samples) -> Samples:

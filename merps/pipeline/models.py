@@ -99,7 +99,9 @@ def make_model(
 def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> Any:
     """Make an unfitted model that learns from signals."""
     if name == "blend":
-        return FixedBlend(_parts(name, config, seed, phase), weights=config.blend.weights)
+        return FixedBlend(
+            _parts(name, config, seed, phase), weights=config.blend.weights
+        )
     if name == "fusion":
         return ResidualFusion(
             _parts(name, config, seed, phase),
@@ -126,9 +128,7 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
     )
 
 
-def _parts(
-    name: str, config: ModelConfig, seed: int, phase: Phase
-) -> dict[str, Any]:
+def _parts(name: str, config: ModelConfig, seed: int, phase: Phase) -> dict[str, Any]:
     """Make the unfitted models that a fusion or a blend is made of."""
     made = {}
     for part in getattr(config, name).models:
