@@ -190,6 +190,7 @@ def fit(
 ) -> None:
     """Fit one model on the people of a store."""
     from merps.config import load_config
+    from merps.models.wording import tell_gains
     from merps.pipeline import fit_model
 
     options = load_config(config, overrides or ())
@@ -207,7 +208,7 @@ def fit(
     session.say(
         f"{model or options.model.kind} fitted on {len(fitted.people)} people, in {out}"
     )
-    for sentence in fitted.sentences:
+    for sentence in tell_gains([fitted.facts]):
         session.say(f"  {sentence}")
     session.result(fitted.as_dict())
 

@@ -21,7 +21,6 @@ from merps.models.regression import HuberRegressor, RidgeRegressor
 from merps.models.riemannian import RiemannianRegressor
 from merps.models.rows import labeled
 from merps.models.signals import SignalModel
-from merps.models.wording import tell_gains
 from merps.options import Config, LagConfig, ModelConfig, PreprocessConfig
 from merps.pipeline.blocks import attach_blocks, count_steps, needed_blocks
 from merps.pipeline.causality import filter_delays_s, require_phase
@@ -43,8 +42,7 @@ from merps.store import Store
 
 logger = logging.getLogger(__name__)
 
-#: Models that learn from signals alone, and may be part of others.
-_PARTS = ("bandpower", "riemannian", "convolutional")
+_PARTS = ("bandpower", "riemannian", "convolutional")  # see the signals alone
 #: Models that learn from signals, in the order of tables.
 SIGNAL_MODELS = (*_PARTS, "blend", "fusion")
 #: Every model by name; presets of configurations that choose one are names, too.
@@ -53,7 +51,6 @@ MODELS = (*RUNGS, *SIGNAL_MODELS)
 QUICK_MODELS = ("bandpower", "riemannian", "fusion")
 
 _LAGGED = ("bandpower", "riemannian")
-_LAGGED_NAMES = " and ".join(_LAGGED)
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
 
 
@@ -111,7 +108,9 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
             phase=phase,
         )
     if config.lags != LagConfig() and name not in _LAGGED:
-        logger.warning("%s does not search model.lags; only %s", name, _LAGGED_NAMES)
+        logger.warning(
+            "%s does not search model.lags; only %s", name, " and ".join(_LAGGED)
+        )
     shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
     if name == "convolutional":
         return ConvolutionalRegressor(seed=seed, **config.convolutional.model_dump())
@@ -164,11 +163,6 @@ class Fitted:
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps fit --json`` prints."""
         return {"people": len(self.people), "facts": self.facts}
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What signals add to the prior, in words, if the model is a fusion."""
-        return tell_gains([self.facts])
 
 
 def fit_model(
