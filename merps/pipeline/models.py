@@ -100,13 +100,9 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
             _parts(name, config, seed, phase), weights=config.blend.weights
         )
     if name == "fusion":
-        return ResidualFusion(
-            _parts(name, config, seed, phase),
-            widths_s=config.fusion.widths_s,
-            gains=config.gains,
-            n_folds=config.inner_folds,
-            phase=phase,
-        )
+        parts = _parts(name, config, seed, phase)
+        options = {"n_folds": config.inner_folds, "phase": phase}
+        return ResidualFusion(parts, config.fusion.widths_s, config.gains, **options)
     if config.lags != LagConfig() and name not in _LAGGED:
         logger.warning(
             "%s does not search model.lags; only %s", name, " and ".join(_LAGGED)
@@ -127,7 +123,7 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
     )
 
 
-def _parts(name: str, config: ModelConfig, seed: int, phase: Phase) -> dict[str, Any]:
+def _parts(name: str, config: ModelConfig, seed: int, phase: Phase) -> dict:
     """Make the unfitted models that a fusion or a blend is made of."""
     made = {}
     for part in getattr(config, name).models:
