@@ -281,11 +281,11 @@ class LagConfig(Section):
 class FusionConfig(Section):
     """Which models `merps.ResidualFusion` adds, and over what they are averaged."""
 
-    models: Annotated[tuple[str, ...], _List, Field(min_length=1)] = (
+    models: Annotated[tuple[str, ...], List, Field(min_length=1)] = (
         "bandpower",
         "riemannian",
     )
-    widths_s: Annotated[tuple[NonNegativeFloat, ...], _List, Field(min_length=1)] = (
+    widths_s: Annotated[tuple[NonNegativeFloat, ...], List, Field(min_length=1)] = (
         *(1.0, 15.0, 30.0, 60.0),
     )
 
@@ -293,13 +293,13 @@ class FusionConfig(Section):
 class BlendConfig(Section):
     """Which models `merps.FixedBlend` weighs against the prior, and how."""
 
-    models: Annotated[tuple[str, ...], _List, Field(min_length=1)] = (
+    models: Annotated[tuple[str, ...], List, Field(min_length=1)] = (
         "bandpower",
         "riemannian",
     )
     weights: Annotated[
         tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]],
-        _List,
+        List,
     ] = (0.99, 0.92)
 
 
