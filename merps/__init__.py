@@ -37,6 +37,7 @@ _HOMES = {
     "merps.features.triangles": ("StoredMatrices", "trial_covariances"),
     "merps.features.waveform": ("average_samples", "hjorth", "sliding_hjorth"),
     "merps.inspection": ("check_dataset",),
+    "merps.models.blend": ("FixedBlend",),
     "merps.models.convolutional": ("ConvolutionalRegressor",),
     "merps.models.fusion": ("ResidualFusion",),
     "merps.models.joint": ("JointWindows", "joint_series"),

@@ -278,6 +278,31 @@ class LagConfig(Section):
     fnirs_s: Annotated[tuple[int, ...], List, Field(min_length=1)] = (0,)
 
 
+class FusionConfig(Section):
+    """Which models `merps.ResidualFusion` adds, and over what they are averaged."""
+
+    models: Annotated[tuple[str, ...], List, Field(min_length=1)] = (
+        "bandpower",
+        "riemannian",
+    )
+    widths_s: Annotated[tuple[NonNegativeFloat, ...], List, Field(min_length=1)] = (
+        *(1.0, 15.0, 30.0, 60.0),
+    )
+
+
+class BlendConfig(Section):
+    """Which models `merps.FixedBlend` weighs against the prior, and how."""
+
+    models: Annotated[tuple[str, ...], List, Field(min_length=1)] = (
+        "bandpower",
+        "riemannian",
+    )
+    weights: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]],
+        List,
+    ] = (0.99, 0.92)
+
+
 class ModelConfig(Section):
     """How features become predictions; defaults are those of the estimators."""
 
@@ -288,6 +313,7 @@ class ModelConfig(Section):
         "bandpower",
         "riemannian",
         "convolutional",
+        "blend",
         "fusion",
     ] = "fusion"
     regressor: Literal["ridge", "huber"] = "ridge"
@@ -299,6 +325,8 @@ class ModelConfig(Section):
     gains: Annotated[tuple[NonNegativeFloat, ...], List, Field(min_length=1)] = tuple(
         tenth / 10 for tenth in range(13)
     )
+    fusion: FusionConfig = FusionConfig()
+    blend: BlendConfig = BlendConfig()
     lags: LagConfig = LagConfig()
     riemannian: RiemannianConfig = RiemannianConfig()
     convolutional: ConvolutionalConfig = ConvolutionalConfig()

@@ -154,8 +154,10 @@ def test_fit(store, tmp_path):
     assert result.exit_code == 0
     content = content_of(result)
     assert content["people"] == 4
-    assert content["facts"]["alpha"] == [100, 100]
-    assert result.stderr.splitlines()[-1] == "features 4/4 test_4"
+    models = content["facts"]["models"]
+    assert models.keys() == {"bandpower", "riemannian"}
+    assert all(facts["alpha"] == [100, 100] for facts in models.values())
+    assert result.stderr.splitlines()[-1] == "features 8/8 test_4, covariances"
     result = merps(
         *("fit", store, "--out", tmp_path / "run", "--model", "fusion", *QUICK),
         *("--hold-out", "test_2, test_3", "--quiet"),
@@ -307,8 +309,10 @@ def test_simulate(tmp_path, monkeypatch):
     assert result.exit_code == 0
     content = content_of(result)
     assert (content["people"], content["path"]) == (2, f"{tmp_path}/data")
-    assert content["oracle"] == json.loads((tmp_path / "data/oracle.json").read_text())
-    assert all(metrics.keys() == METRICS for metrics in content["oracle"].values())
+    for name in ("oracle", "oracle_fusion"):
+        written = json.loads((tmp_path / f"data/{name}.json").read_text())
+        assert content[name] == written
+        assert all(metrics.keys() == METRICS for metrics in written.values())
     again = merps("simulate", tmp_path / "data", "--people", 2)
     assert again.exit_code == 2
     assert "is not an empty folder" in again.stderr

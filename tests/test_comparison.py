@@ -9,6 +9,7 @@ from tables import make_samples
 from merps.evaluation.protocol import RUNGS, evaluate
 from merps.evaluation.uncertainty import bootstrap_people, compare_models
 from merps.models.fusion import ResidualFusion
+from merps.models.regression import RidgeRegressor
 from merps.models.signals import SignalModel
 from merps.options import EvaluateConfig
 from merps.pipeline.comparison import compare, comparison_files
@@ -17,7 +18,9 @@ from merps.scores import score
 OPTIONS = EvaluateConfig(bootstrap=80, seed=3)
 MODELS = {
     "bandpower": SignalModel,
-    "fusion": lambda: ResidualFusion(alphas=(1.0, 100.0), n_folds=3),
+    "fusion": lambda: ResidualFusion(
+        {"bandpower": SignalModel(RidgeRegressor((1.0, 100.0)))}, n_folds=3
+    ),
 }
 
 

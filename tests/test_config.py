@@ -177,7 +177,8 @@ def test_all_problems_come_at_once_with_lines_and_suggestions(tmp_path):
             f"{path}, line 6: windws: unknown option; did you mean windows?",
             f"{path}, line 9: model.alphas.1: input should be greater than 0, got -2",
             f"{path}, line 10: model.xyz: unknown option; options here are kind, "
-            "regressor, alphas, inner_folds, gains, lags, riemannian, convolutional",
+            "regressor, alphas, inner_folds, gains, fusion, blend, lags, riemannian, "
+            "convolutional",
             "--set evaluate.protocols=[peple]: evaluate.protocols.0: input should be "
             "'people', 'videos', 'both' or 'within', got 'peple'",
         ]

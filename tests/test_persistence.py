@@ -3,6 +3,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tables import make_samples, scrambled
 from windowed import TINY, make_windowed, unlabeled
 
 from merps.errors import DataError, InputError, SpaceError
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -40,11 +42,12 @@ EVERY = [
     SignalModel(HuberRegressor(alphas=(1, 10.0), max_iter=3)),
     ResidualFusion(n_folds=3),
     LagSearch(ResidualFusion(n_folds=3)),
+    FixedBlend({"b": SignalModel(), "a": SignalModel(HuberRegressor())}),
 ]
 every_model = pytest.mark.parametrize(
     "model",
     EVERY,
-    ids=["constant", "video", "video_time", "ridge", "huber", "fusion", "lags"],
+    ids="constant video video_time ridge huber fusion lags blend".split(),
 )
 
 
@@ -111,7 +114,7 @@ def test_file_says_what_it_contains(tmp_path, rng):
     assert description["terms"] == CARD["terms"]
     assert any("per-second label medians" in text for text in description["contains"])
     classes, contains = describe_saved(tmp_path)
-    assert classes == ("fusion", "video_time")
+    assert classes == ("bandpower", "fusion", "ridge", "video_time")
     assert list(contains) == description["contains"]
 
 
@@ -131,6 +134,29 @@ def saved(tmp_path, rng):
     return tmp_path
 
 
+COEF = "models_.bandpower.regressor_.coef_"
+
+
+def test_a_fusion_of_several_models_round_trips(tmp_path, rng):
+    samples = make_mixed(rng, n_people=4, lengths=(8,) * 4, effect=1.0)
+    features = rng.normal(size=(len(samples), 2)).astype(np.float32)
+    samples = replace(samples, features=features, feature_names=("a", "b"))
+    parts = {"riemannian": RiemannianRegressor(), "bandpower": SignalModel()}
+    model = ResidualFusion(parts, n_folds=3).fit(samples)
+    model.gain_known_ = rng.uniform(size=(2, 2))
+    save_model(model, tmp_path / "a", card=CARD)
+    loaded, _ = load_model(tmp_path / "a")
+    assert loaded.needs == model.needs
+    assert loaded.facts == model.facts
+    assert repr(loaded.models["riemannian"]) == repr(parts["riemannian"])
+    for table in (samples, replace(samples, blocks={})):
+        expected = model.predict(table)
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(loaded.predict(table), expected)
+    save_model(loaded, tmp_path / "b", card=CARD)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
 def put(*path, value):
     """Make a change of one entry of the description."""
 
@@ -142,6 +168,9 @@ def put(*path, value):
     return change
 
 
+PART = ("model", "fitted", "models_", "bandpower")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -150,8 +179,12 @@ def put(*path, value):
         (put("model", value=None), "as merps writes it"),
         (put("model", "parameters", "hook", value=1), "other parameters"),
         (put("model", "fitted", "predict_", value=1), "unknown attribute 'predict_'"),
-        (put("model", "fitted", "feature_names_", value="f0"), "wrong type or shape"),
-        (put("model", "fitted", "feature_names_", value=["f0"]), "differ in number"),
+        (put(*PART, "fitted", "feature_names_", value="f0"), "wrong type or shape"),
+        (put(*PART, "fitted", "feature_names_", value=["f0"]), "not of shape"),
+        (put("model", "fitted", "models_", value={}), "differ in number"),
+        (put("model", "fitted", "models_", value=["x"]), "as merps writes it"),
+        (put(*PART, "class", value="os.system"), "no class of merps: 'os.system'"),
+        (put(*PART, "fitted", value={}), "regressor_"),
         (
             put("model", "fitted", "prior_", "class", value="video"),
             "unknown attr|param",
@@ -169,11 +202,12 @@ def test_wrong_descriptions_are_refused(saved, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("gain_"), "gain_ is missing"),
+        (lambda t: t.pop("gain_known_"), "gain_known_ is missing"),
         (lambda t: t.update(extra=np.zeros(2)), "also 'extra'"),
-        (lambda t: t.update(gain_=np.zeros(2, np.float32)), "gain_ is of the wrong"),
-        (lambda t: t.update(gain_=np.zeros(3)), "gain_ is of the wrong"),
-        (lambda t: t.update(coef_=np.zeros((2, 5))), "coef_ is of the wrong"),
+        (lambda t: t.update(gain_new_=np.zeros((1, 2), "f4")), "gain_new_ is of the"),
+        (lambda t: t.update(gain_new_=np.zeros((1, 3))), "gain_new_ is of the wrong"),
+        (lambda t: t.update(gain_new_=np.zeros((2, 2))), "gain_new_ is of the wrong"),
+        (lambda t: t.update({COEF: np.zeros((2, 5))}), "coef_ is of the wrong"),
         (lambda t: t["prior_.starts_"].__iadd__(1), "starts_ does not divide"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 
 from merps.config import load_config, preset_names
 from merps.errors import InputError
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.lags import LagSearch
 from merps.models.riemannian import RiemannianRegressor
@@ -13,6 +14,7 @@ from merps.pipeline import MODELS, make_model
 KINDS = {
     "conformer": ConvolutionalRegressor,
     "filter_bank": RiemannianRegressor,
+    "fixed_blend": FixedBlend,
     "graph": ConvolutionalRegressor,
     "shallow": ConvolutionalRegressor,
 }
@@ -59,8 +61,28 @@ def test_given_options_win_over_the_preset():
 
 
 def test_lags_that_are_not_searched_are_told(caplog):
-    make_model("fusion", load_config("lag_search").model)
+    make_model("convolutional", load_config("lag_search").model)
     assert "does not search model.lags" in caplog.text
+    fusion = make_model("fusion", load_config("lag_search").model)
+    assert all(isinstance(part, LagSearch) for part in fusion.models.values())
+
+
+@pytest.mark.parametrize("kind", ["fusion", "blend"])
+def test_parts_are_models_and_presets_of_the_signals(kind):
+    parts = ["bandpower", "filter_bank", "graph"]
+    config = ModelConfig(**{kind: {"models": parts}}, alphas=(7.0,))
+    made = make_model(kind, config, seed=3)
+    assert list(made.models) == parts
+    assert made.models["bandpower"].regressor.alphas == (7.0,)
+    assert made.models["graph"].net == "GraphCrossAttention"
+    assert made.models["graph"].seed == 3
+    for part in ("fusion", "video_time", "fixed_blend"):
+        config = ModelConfig(**{kind: {"models": [part]}})
+        with pytest.raises(InputError, match="does not learn from signals alone"):
+            make_model(kind, config)
+    config = ModelConfig(**{kind: {"models": ["eeg"]}})
+    with pytest.raises(InputError, match="no model 'eeg'"):
+        make_model(kind, config)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, evaluate, plan_folds
 from merps.models.fusion import ResidualFusion
 from merps.models.priors import ConstantPrior, VideoTimePrior
+from merps.models.regression import RidgeRegressor
 from merps.models.signals import SignalModel
 from merps.scores import per_trial, score
 from merps.splits import PROTOCOLS, folds
@@ -15,7 +16,9 @@ from merps.splits import PROTOCOLS, folds
 ALPHAS = (1e-1, 1e1, 1e3)
 MODELS = {
     "bandpower": SignalModel,
-    "fusion": lambda: ResidualFusion(alphas=ALPHAS, n_folds=3),
+    "fusion": lambda: ResidualFusion(
+        {"bandpower": SignalModel(RidgeRegressor(ALPHAS))}, n_folds=3
+    ),
 }
 
 
@@ -111,8 +114,9 @@ def test_facts_tell_what_was_chosen(evaluated):
     result = evaluated[1][0]
     assert result.facts.keys() == MODELS.keys()
     for facts in result.facts["fusion"].values():
-        assert facts.keys() == {"gain", "alpha", "inner_mae", "prior_inner_mae"}
-        assert len(facts["gain"]) == 2
+        assert facts.keys() == {"models", "known", "new"}
+        assert facts["models"]["bandpower"].keys() == {"alpha", "inner_mae"}
+        assert len(facts["known"]["gain"]["bandpower"]) == 2
 
 
 def test_scores_are_those_of_the_predictions(samples):

@@ -83,7 +83,12 @@ def test_d1_the_order_of_variables_in_files_changes_no_prediction(
 
 MADE = {
     "bandpower": (lambda: SignalModel(RidgeRegressor(alphas=(1, 100))), make_samples),
-    "fusion": (lambda: ResidualFusion(alphas=(1, 100)), make_samples),
+    "fusion": (
+        lambda: ResidualFusion(
+            {"bandpower": SignalModel(RidgeRegressor(alphas=(1, 100)))}
+        ),
+        make_samples,
+    ),
     "riemannian": (lambda: RiemannianRegressor(n_components=3), make_mixed),
     "convolutional": (
         lambda: ConvolutionalRegressor(net_options=TINY, epochs=2, threads=1),

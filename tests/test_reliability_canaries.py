@@ -20,7 +20,9 @@ from merps.scores import score
 ALPHAS = (0.01, 1.0, 100.0, 10_000.0)
 MODELS = {
     "bandpower": lambda: SignalModel(RidgeRegressor(alphas=ALPHAS, n_folds=3)),
-    "fusion": lambda: ResidualFusion(alphas=ALPHAS, n_folds=3),
+    "fusion": lambda: ResidualFusion(
+        {"bandpower": SignalModel(RidgeRegressor(ALPHAS))}, n_folds=3
+    ),
 }
 
 

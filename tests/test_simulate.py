@@ -23,6 +23,7 @@ SIDE_FILES = (
     "README.md",
     "simulation.json",
     "oracle.json",
+    "oracle_fusion.json",
     "Targeted_emotions.txt",
     "fNIRS_coordinates.csv",
     "fNIRS_reservations.csv",
@@ -279,9 +280,10 @@ def test_the_folder_says_what_it_is(known, new):
         text = (simulation.path / "README.md").read_text()
         assert "Nobody was recorded" in text
         assert layout in text
-        oracle = json.loads((simulation.path / "oracle.json").read_text())
-        assert oracle == simulation.oracle
-        assert set(oracle) == {"people", "videos", "both", "within"}
+        for name in ("oracle", "oracle_fusion"):
+            oracle = json.loads((simulation.path / f"{name}.json").read_text())
+            assert oracle == getattr(simulation, name)
+            assert set(oracle) == {"people", "videos", "both", "within"}
 
 
 # Seeds and options
@@ -331,5 +333,5 @@ def test_compression_changes_no_number(known, tmp_path):
 
 def test_one_person_and_one_short_video_will_do(tmp_path):
     simulation = write(tmp_path / "least", people=1, video_s=[4])
-    assert simulation.oracle == {}
+    assert simulation.oracle == simulation.oracle_fusion == {}
     assert check_dataset(simulation.path).trials == 1

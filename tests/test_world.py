@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from merps.datasets.simulate.oracle import score_oracle
+from merps.datasets.simulate.oracle import score_oracle, score_oracle_fusion
 from merps.datasets.simulate.world import SOURCES, VIDEO_SECONDS, World, smooth_noise
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.samples import Samples
@@ -94,6 +95,32 @@ def test_oracle_leaves_out_protocols_that_need_more():
     assert protocols(1, SHORT) == ["videos", "within"]
     assert protocols(2, SHORT[:1]) == ["people"]
     assert protocols(1, SHORT[:1]) == []
+
+
+@pytest.mark.parametrize("protocol", ["people", "both"])
+def test_the_oracle_of_fusion_is_the_prior_and_a_ridge_of_what_it_leaves(protocol):
+    world, people = World(3, 1.0, video_s=(30, 40, 50, 20, 25, 30)), PEOPLE[:5]
+    samples = ratings(world, people)
+    pairs = [(p, v) for p in range(5) for v in range(6)]
+    courses = np.concatenate([world.courses(p, v).T for p, v in pairs])
+    predictions = np.empty_like(samples.targets)
+    emotions = world.emotions
+    for fold in folds(
+        protocol, samples.people, samples.stimuli, seed=1, emotions=emotions
+    ):
+        train, test = samples.take(fold.train), samples.take(fold.test)
+        residuals = train.targets.copy()
+        for name in set(train.people):
+            own = np.flatnonzero(train.people == name)
+            others = train.take(np.flatnonzero(train.people != name))
+            residuals[own] -= VideoTimePrior().fit(others).predict(train.take(own))
+        ridge = Ridge().fit(courses[fold.train], residuals)
+        prior = VideoTimePrior().fit(train).predict(test)
+        moved = prior + ridge.predict(courses[fold.test])
+        predictions[fold.test] = np.clip(moved, 1, 255)
+    found = score_oracle_fusion(world, people, seed=1, width_s=0, protocols=[protocol])
+    expected = score(predictions, samples.targets)
+    assert found[protocol] == pytest.approx(expected, rel=1e-9)
 
 
 # Ratings

@@ -124,15 +124,10 @@ def simulate(
     for protocol, metrics in simulation.oracle.items():
         session.say(
             f"  oracle, {protocol}: Pearson {metrics['pearson']:.3f}, "
-            f"MAE {metrics['mae']:.2f}"
+            f"MAE {metrics['mae']:.2f}; over the video-time prior "
+            f"{simulation.oracle_fusion[protocol]['mae']:.2f}"
         )
-    session.result(
-        {
-            "people": len(simulation.people),
-            "path": str(simulation.path),
-            "oracle": simulation.oracle,
-        }
-    )
+    session.result(simulation.as_dict())
 
 
 @app.command()
@@ -204,6 +199,7 @@ def fit(
 ) -> None:
     """Fit one model on the people of a store."""
     from merps.config import load_config
+    from merps.models.wording import tell_gains
     from merps.pipeline import fit_model
 
     options = load_config(config, overrides or ())
@@ -221,12 +217,8 @@ def fit(
     session.say(
         f"{model or options.model.kind} fitted on {len(fitted.people)} people, in {out}"
     )
-    if "gain" in fitted.facts:
-        valence, arousal = fitted.facts["gain"]
-        session.say(
-            f"  gain of the signals over the prior: valence {valence:g}, arousal "
-            f"{arousal:g} (0: they add nothing)"
-        )
+    for sentence in tell_gains([fitted.facts]):
+        session.say(f"  {sentence}")
     session.result(fitted.as_dict())
 
 

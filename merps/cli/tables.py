@@ -116,6 +116,10 @@ def tell_evaluation(session: Session, evaluation: "Evaluation") -> None:
         "and\nvideos drawn anew. added: Pearson of what is added to the training "
         f"median.\n{WHEN[evaluation.phase]}"
     )
+    for title, sentences in evaluation.gains.items():
+        session.say(f"\nWhat signals add to the prior ({title}):")
+        for sentence in sentences:
+            session.say(f"  {sentence}")
     for step in evaluation.transductive:
         session.say(f"Transductive (unlabeled data of the test person): {step}.")
 

@@ -32,10 +32,10 @@ RUNGS: Mapping[str, Callable[[], Any]] = {
 
 #: Gains, penalties and inner errors of a model by dimension, lags and inner errors of
 #: all that were tried; None where a number is undefined.
-Facts: TypeAlias = dict[str, int | list]
+Facts: TypeAlias = dict[str, Any]
 
 _FACTS = (
-    *("gain_", "alpha_", "inner_mae_", "prior_inner_mae_"),
+    *("alpha_", "inner_mae_"),
     *("eeg_lag_s_", "eeg_lags_s", "eeg_curve_"),
     *("fnirs_lag_s_", "fnirs_lags_s", "fnirs_curve_"),
 )
@@ -299,14 +299,18 @@ def learned_facts(model: Any) -> Facts:
     Returns
     -------
     dict
-        Gains, penalties and inner errors by dimension, lags with the curves they were
-        chosen by, also those of fitted models inside it; None where a number is
+        Penalties and inner errors by dimension, lags with the curves they were chosen
+        by, also those of fitted models inside it; the gains of a fusion for known and
+        new stimuli, beside the facts of its models by name. None where a number is
         undefined. Plain values, as JSON has them.
     """
     facts: Facts = {}
     for name, part in vars(model).items():
         if name.endswith("_") and hasattr(part, "get_params"):
             facts |= learned_facts(part)
+    if hasattr(model, "models_"):
+        parts = {name: learned_facts(part) for name, part in model.models_.items()}
+        return facts | {"models": parts} | getattr(model, "facts", {})
     found = {name: getattr(model, name, None) for name in _FACTS}
     own = {name: value for name, value in found.items() if value is not None}
     return facts | {

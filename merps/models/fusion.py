@@ -1,117 +1,168 @@
 """What signals add to the video-time prior, as far as held-out people confirm it."""
 
 import logging
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.special import stdtrit
-from sklearn.base import BaseEstimator
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
+from merps.features.temporal import smooth_in_time, smooth_past
+from merps.models.combined import CombinedModel
+from merps.models.gains import Choice, choose_gains, fused
+from merps.models.held_out import Plan, additions, fit_held_out
 from merps.models.priors import VideoTimePrior
-from merps.models.regression import ALPHAS
-from merps.models.ridge_path import (
-    RidgePath,
-    column_moments,
-    linear_predictions,
-    standardize,
-)
 from merps.models.rows import (
-    has_features,
+    divisions,
+    encode,
     in_order,
     inner_folds,
-    inner_groups,
     labeled,
-    require_same_features,
 )
+from merps.recording import Phase
 from merps.samples import Samples
-from merps.scores import HIGHEST, LOWEST
 from merps.shapes import SampleTargets
 
 logger = logging.getLogger(__name__)
 
 GAINS = tuple(tenth / 10 for tenth in range(13))
-_CONFIDENCE = 0.99
+WIDTHS_S = (1.0, 15.0, 30.0, 60.0)
+#: Stimuli that training has seen, and others; decided about apart.
+KINDS = ("known", "new")
+
 _FEWEST_GROUPS = 3
 _MOST_RESIDUAL_BLOCKS = 24
 
 
-class ResidualFusion(BaseEstimator):
-    """Add to a video-time prior a shrunken ridge regression of what it leaves over.
+class ResidualFusion(CombinedModel):
+    """Add to a video-time prior what models of the signals say of the rest.
 
     The prediction of each dimension is
 
-        clip(prior + gain * z w, 1, 255)
+        clip(prior + smooth(sum over models of gain * addition), 1, 255)
 
-    with standardized features z (missing: 0), slopes w of a ridge regression on the
-    prior's residuals, and a gain that may be zero. A row without features is the
-    prior.
+    Each model is fitted on the residuals of the prior, cross-fitted: the prior of each
+    person comes from the other people. Its addition is its prediction less what it
+    says of a row without signals, so that a trial without signals is the prior; a
+    centered moving average over the trial then takes away what flickers.
 
-    Groups are people where there are at least three, else stimuli. The residuals
-    that are regressed on are cross-fitted: each group's prior comes from the other
-    groups. Penalty and gain are chosen on inner folds of groups; there, prior and
-    residuals are made anew without the held-out groups. The chosen pair has the
-    smallest absolute error; a gain above zero is kept only if its improvement over
-    the prior passes a one-sided t-test over groups at the 1 % level, since the best of
-    many pairs looks better than the prior by chance alone. With people as groups all
-    of this is decided on known stimuli; for a stimulus that training has not seen, the
-    prior is the training median, and the same slopes and gains are added to that.
+    Gains, of which each may be zero, and the width of the average are chosen on
+    additions to training rows that neither model nor prior have learned from, by the
+    absolute error, which is the score; see `choose_gains`. For each dimension that is
+    done twice:
+
+    - for known stimuli, on held-out people: there the prior is the course of others;
+    - for new ones, on people and stimuli that are held out at once, in three folds
+      each: there the prior is the training median. Tuned on known stimuli alone,
+      models would be paid for recognizing them.
+
+    Nothing is added that does not pass a test over people (over stimuli where there
+    are fewer than three people). Of many gains the best looks better than the prior by
+    chance alone, and residuals of one person hang together for minutes, so that
+    seconds are no evidence. Where there is too little to choose on, the prior alone
+    answers.
+
+    Several models are combined by nonnegative gains that change one at a time, from
+    zero: models that know the same share one gain, and a weak one gets none. That
+    needs no more than each model's held-out additions, so that any models can be
+    combined. Published fusions by agreement (the smaller of two additions of one sign)
+    do without gains, but add something of noise, too.
 
     Parameters
     ----------
-    smoothing_s : int
-        Passed to `VideoTimePrior`.
-    alphas : sequence of float
-        Penalties to choose from, as of `RidgeRegressor`.
+    models : mapping of str to estimator, optional
+        Unfitted models of the signals; None stands for ``SignalModel()`` alone, as
+        ``bandpower``.
+    widths_s : sequence of float
+        Widths of the average in seconds to choose from; 1 and less smooth nothing.
     gains : sequence of float
         Gains to choose from; zero always is.
+    smoothing_s : int
+        Passed to `VideoTimePrior`.
     n_folds : int
-        Number of inner folds; fewer where there are fewer groups.
+        Number of folds of held-out people; fewer where there are fewer people.
+    phase : {"zero", "causal"}
+        Whether the average is centered or looks back alone.
 
     Attributes
     ----------
     prior_ : VideoTimePrior
         Fitted on all training rows.
-    mean_, scale_ : ndarray of float64, shape (feature,)
-        What columns are standardized by.
-    coef_ : ndarray of float64, shape (2, feature)
-        Slopes per standardized column.
-    gain_, alpha_ : ndarray of float64, shape (2,)
-        The chosen pair of each dimension.
-    inner_mae_, prior_inner_mae_ : ndarray of float64, shape (2,)
-        Absolute error on the inner folds, meaned over groups, of the fusion as
-        chosen and of the prior; NaN where there were too few groups to choose on.
-    feature_names_ : tuple of str
-        Columns of the training rows.
+    models_ : dict of str to estimator
+        The models in the order of their names, fitted on all residuals; without those
+        that had no signal to learn from.
+    gain_known_, gain_new_ : ndarray of float64, shape (model, 2)
+        Chosen gains.
+    width_known_s_, width_new_s_ : ndarray of float64, shape (2,)
+        Chosen widths in seconds.
+    inner_mae_known_, inner_mae_new_ : ndarray of float64, shape (2,)
+        Absolute error on the rows held out, as chosen; NaN where there were too few
+        people or stimuli to choose on.
+    prior_inner_mae_known_, prior_inner_mae_new_ : ndarray of float64, shape (2,)
+        That of the prior.
     """
 
-    contains: ClassVar[str] = "regression weights and moments of the training features"
+    contains: ClassVar[str] = "how much of each model is added to the prior"
 
-    prior_: VideoTimePrior
-    mean_: Float64[np.ndarray, " feature"]
-    scale_: Float64[np.ndarray, " feature"]
-    coef_: Float64[np.ndarray, "2 feature"]
-    gain_: Float64[np.ndarray, "2"]
-    alpha_: Float64[np.ndarray, "2"]
-    inner_mae_: Float64[np.ndarray, "2"]
-    prior_inner_mae_: Float64[np.ndarray, "2"]
-    feature_names_: tuple[str, ...]
+    gain_known_: Float64[np.ndarray, "model 2"]
+    gain_new_: Float64[np.ndarray, "model 2"]
+    width_known_s_: Float64[np.ndarray, "2"]
+    width_new_s_: Float64[np.ndarray, "2"]
+    inner_mae_known_: Float64[np.ndarray, "2"]
+    inner_mae_new_: Float64[np.ndarray, "2"]
+    prior_inner_mae_known_: Float64[np.ndarray, "2"]
+    prior_inner_mae_new_: Float64[np.ndarray, "2"]
 
-    def __init__(self, smoothing_s=7, alphas=ALPHAS, gains=GAINS, n_folds=5):
-        self.smoothing_s = smoothing_s
-        self.alphas = alphas
+    def __init__(
+        self,
+        models=None,
+        widths_s=WIDTHS_S,
+        gains=GAINS,
+        smoothing_s=7,
+        n_folds=5,
+        phase="zero",
+    ):
+        super().__init__(models, smoothing_s)
+        self.widths_s = widths_s
         self.gains = gains
         self.n_folds = n_folds
+        self.phase = phase
+
+    @property
+    def inner_mae_(self) -> Float64[np.ndarray, "2"]:
+        """Held-out absolute error of each dimension on known stimuli."""
+        return self.inner_mae_known_
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was chosen for known and for new stimuli, as JSON can hold it."""
+        told = {}
+        for kind in KINDS:
+            gains, width_s, *errors = (
+                getattr(self, name).tolist() for name in _names(kind)
+            )
+            error, prior_error = (
+                [None if np.isnan(x) else x for x in e] for e in errors
+            )
+            told[kind] = {
+                "gain": dict(zip(self.models_, gains, strict=True)),
+                "width_s": width_s,
+                "inner_mae": error,
+                "prior_inner_mae": prior_error,
+            }
+        return told
 
     def fit(self, samples: Samples) -> "ResidualFusion":
-        """Learn prior, residual slopes and gains.
+        """Learn the prior, the models of what it leaves over, and the gains.
 
         Parameters
         ----------
         samples : Samples
-            Training rows with targets; those with a missing label are passed over.
+            Training rows with targets, and what the models ask for; rows with a
+            missing label are passed over.
 
         Returns
         -------
@@ -121,52 +172,34 @@ class ResidualFusion(BaseEstimator):
         Raises
         ------
         InputError
-            If there are no labels or no feature columns, a feature is infinite, a
-            gain is negative, or there are fewer than 3 folds.
+            If there are no labels or no signals, a gain or a width is negative, there
+            are fewer than 3 folds, or a model refuses the rows.
         """
-        gains = np.unique([0.0, *self.gains])
-        if gains[0] < 0:
-            raise InputError(f"gains must not be negative, got {gains[0]:g}")
-        if self.n_folds < _FEWEST_GROUPS:
-            raise InputError(
-                f"n_folds must be at least {_FEWEST_GROUPS}, got {self.n_folds}: the "
-                "prior is cross-fitted inside what an inner fold leaves over"
-            )
+        self._check_options()
         samples = in_order(labeled(samples))
-        has_features(samples)
-        self.feature_names_ = samples.feature_names
-        labels = _without_features(samples)
+        chosen = self._with_signals(samples)
+        labels = _without_signals(samples)
         self.prior_ = VideoTimePrior(self.smoothing_s).fit(labels)
-        self.mean_, self.scale_ = column_moments(samples.features)
-        groups = inner_groups(samples)
-        if groups is None or groups.max() + 1 < _FEWEST_GROUPS:
-            logger.warning("too few people and stimuli to fit a gain; it stays zero")
-            self._set_to_prior()
-            return self
-        folds = inner_folds(groups, n_samples=len(samples), n_folds=self.n_folds)
-        z = standardize(samples.features, self.mean_, self.scale_)
-        path = RidgePath(z, folds, self.alphas)
-        prior, added = self._held_out(path, labels, groups)
-        residuals = self._cross_fitted_residuals(labels, groups)
-        slopes, _ = path.slopes(residuals, held_out=None)
-        chosen = [
-            _choose(prior[:, k], added[:, :, k], labels.targets[:, k], groups, gains)
-            for k in range(2)
-        ]
-        place, gain, error, prior_error = map(np.array, zip(*chosen, strict=True))
-        self.gain_, self.alpha_ = gain, path.alphas[place]
-        self.inner_mae_, self.prior_inner_mae_ = error, prior_error
-        best = np.stack([slopes[place[k], :, k] for k in range(2)], axis=1)
-        self.coef_ = np.ascontiguousarray(path.rotate_back(best).T)
+        trials = {kind: self._trial(labels, kind) for kind in KINDS}
+        plans = {kind: trial.plan for kind, trial in trials.items() if trial}
+        residuals = samples.with_targets(self._residuals(labels))
+        self.models_, added = {}, {kind: [] for kind in plans}
+        for name, model in chosen.items():
+            self.models_[name] = clone(model)
+            answers = fit_held_out(self.models_[name], residuals, list(plans.values()))
+            for kind, answer in zip(plans, answers, strict=True):
+                added[kind].append(answer)
+        for kind, trial in trials.items():
+            self._decide(kind, labels, trial, added.get(kind))
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:
-        """Predict each row from its stimulus, its second and its features.
+        """Predict each row from its stimulus, its second and its signals.
 
         Parameters
         ----------
         samples : Samples
-            Rows with the features that were fitted on.
+            Rows as of the models, whole trials best.
 
         Returns
         -------
@@ -176,16 +209,23 @@ class ResidualFusion(BaseEstimator):
         Raises
         ------
         InputError
-            If the features are not those of the training rows.
+            If a model refuses the rows.
         """
         check_is_fitted(self)
-        require_same_features(samples, self.feature_names_)
         predicted = self.prior_.predict(samples)
-        there = np.flatnonzero(has_features(samples))
-        added = linear_predictions(
-            samples.features[there], self.mean_, self.scale_, self.coef_
-        )
-        predicted[there] = _fused(predicted[there], self.gain_ * added)
+        is_known = np.isin(samples.stimuli, self.prior_.stimuli_)
+        rows = {"known": np.flatnonzero(is_known), "new": np.flatnonzero(~is_known)}
+        for kind, own in rows.items():
+            gains, width_s, *_ = (getattr(self, name) for name in _names(kind))
+            if not len(own) or not gains.any():
+                continue
+            part, total = samples.take(own), np.zeros((len(own), 2))
+            for model, gain in zip(self.models_.values(), gains, strict=True):
+                if gain.any():
+                    total += gain * additions(model, part)
+            for k in range(2):
+                smooth = self._smoothed(total[:, [k]], part, width_s[k])[:, 0]
+                predicted[own, k] = fused(predicted[own, k], smooth)
         return predicted
 
     def check_state(self) -> None:
@@ -194,91 +234,158 @@ class ResidualFusion(BaseEstimator):
         Raises
         ------
         InputError
-            If the slopes are not as many as the names of the features.
+            If there are not as many gains as models.
         """
-        self.prior_.check_state()
-        if len(self.feature_names_) != len(self.mean_):
-            raise InputError("feature_names_ and the slopes differ in number")
+        self._check_options()
+        for kind in KINDS:
+            if len(getattr(self, f"gain_{kind}_")) != len(self.models_):
+                raise InputError(f"gain_{kind}_ and models_ differ in number")
 
-    def _set_to_prior(self) -> None:
-        """Let the signals add nothing."""
-        self.gain_, self.alpha_ = np.zeros(2), np.full(2, float(max(self.alphas)))
-        self.coef_ = np.zeros((2, len(self.mean_)))
-        self.inner_mae_, self.prior_inner_mae_ = np.full((2, 2), np.nan)
+    def _check_options(self) -> None:
+        """Refuse options that make no sense."""
+        if min(self.gains) < 0:
+            raise InputError(f"gains must not be negative, got {min(self.gains):g}")
+        if not len(self.widths_s) or min(self.widths_s) < 0:
+            raise InputError(f"widths_s must be seconds, got {tuple(self.widths_s)}")
+        if self.phase not in get_args(Phase):
+            raise InputError(
+                f"phase={self.phase!r} is none of {', '.join(get_args(Phase))}"
+            )
+        if self.n_folds < _FEWEST_GROUPS:
+            raise InputError(
+                f"n_folds must be at least {_FEWEST_GROUPS}, got {self.n_folds}: the "
+                "prior is cross-fitted inside what an inner fold leaves over"
+            )
 
-    def _held_out(
-        self, path: RidgePath, labels: Samples, groups: Int[np.ndarray, " sample"]
-    ) -> tuple[SampleTargets, Float64[np.ndarray, "alpha sample 2"]]:
-        """Predict prior and residual of each inner fold from the other folds alone."""
-        prior = np.empty((len(labels), 2))
-        added = np.empty((len(path.alphas), len(labels), 2))
-        residuals = np.zeros((len(labels), 2))
-        for fold in range(path.n_folds):
-            train, test = path.learned(fold), path.tested(fold)
-            known = labels.take(train)
-            fitted = VideoTimePrior(self.smoothing_s).fit(known)
-            prior[test] = fitted.predict(labels.take(test))
-            residuals[train] = self._cross_fitted_residuals(known, groups[train])
-            slopes, center = path.slopes(residuals, held_out=fold)
-            added[:, test] = path.products(slopes, center, test)
-        return prior, added
+    def _trial(self, labels: Samples, kind: str) -> "_Trial | None":
+        """Hold rows out as it will be for stimuli of a kind; None if that cannot be."""
+        groupings = _groupings(labels, kind)
+        if not groupings:
+            return None
+        groups = np.stack(groupings, axis=1) if len(groupings) > 1 else groupings[0]
+        folds = inner_folds(groups, n_samples=len(labels), n_folds=self.n_folds)
+        prior, targets = np.full((len(labels), 2), np.nan), []
+        for train, test in divisions(folds):
+            residuals = np.full((len(labels), 2), np.nan)
+            targets.append(residuals)
+            if not len(train):
+                continue  # people who did not see all stimuli may leave none
+            known, asked = labels.take(train), labels.take(test)
+            residuals[train] = self._residuals(known)
+            own = VideoTimePrior(self.smoothing_s).fit(known)
+            is_known = np.isin(asked.stimuli, own.stimuli_)
+            of_kind = test[is_known == (kind == "known")]
+            prior[of_kind] = own.predict(labels.take(of_kind))
+        course = prior
+        if len(groupings) > 1:  # others have rated the held-out stimuli
+            course = np.empty_like(prior)
+            for others, own in divisions(folds[:, 0]):
+                rated = VideoTimePrior(self.smoothing_s).fit(labels.take(others))
+                course[own] = rated.predict(labels.take(own))
+        return _Trial(Plan(folds, targets), prior, course, groupings[0])
 
-    def _cross_fitted_residuals(
-        self, labels: Samples, groups: Int[np.ndarray, " sample"]
-    ) -> SampleTargets:
+    def _residuals(self, labels: Samples) -> SampleTargets:
         """Subtract from each row the prior that is fitted without its group."""
+        targets = labels.require_targets()
+        sets = (encode(labels.people), encode(labels.stimuli))
+        groups = next((codes for names, codes in sets if len(names) > 1), None)
+        if groups is None:
+            return targets - np.median(targets, axis=0)
         blocks = inner_folds(
             groups, n_samples=len(labels), n_folds=_MOST_RESIDUAL_BLOCKS
         )
-        residuals = labels.require_targets().copy()
-        for block in range(blocks.max() + 1):
-            own = np.flatnonzero(blocks == block)
-            others = labels.take(np.flatnonzero(blocks != block))
-            prior = VideoTimePrior(self.smoothing_s).fit(others)
-            residuals[own] -= prior.predict(labels.take(own))
+        residuals = np.empty_like(targets)
+        for others, own in divisions(blocks):
+            prior = VideoTimePrior(self.smoothing_s).fit(labels.take(others))
+            residuals[own] = targets[own] - prior.predict(labels.take(own))
         return residuals
 
+    def _decide(
+        self,
+        kind: str,
+        labels: Samples,
+        trial: "_Trial | None",
+        added: Sequence[SampleTargets] | None,
+    ) -> None:
+        """Choose gains and widths for stimuli of a kind, and keep them."""
+        nothing = Choice(np.zeros(len(self.models_)), 0, np.nan, np.nan)
+        choices = [nothing, nothing]
+        rows = np.flatnonzero(np.isfinite(trial.prior[:, 0])) if trial else ()
+        if not len(rows):
+            logger.warning(
+                "too few people or stimuli to decide what signals add for %s stimuli; "
+                "the prior alone answers",
+                kind,
+            )
+        elif added:
+            table_wmsk = np.stack(
+                [
+                    [self._smoothed(own, labels, width_s)[rows] for own in added]
+                    for width_s in self.widths_s
+                ]
+            )
+            choices = [
+                choose_gains(
+                    trial.prior[rows, k],
+                    trial.course[rows, k],
+                    np.ascontiguousarray(table_wmsk[..., k]),
+                    labels.require_targets()[rows, k],
+                    trial.groups[rows],
+                    gains=sorted({0.0, *self.gains}),
+                )
+                for k in range(2)
+            ]
+        values = (
+            np.stack([choice.gains for choice in choices], axis=1),
+            np.array([float(self.widths_s[choice.place]) for choice in choices]),
+            np.array([choice.mae for choice in choices]),
+            np.array([choice.prior_mae for choice in choices]),
+        )
+        for name, value in zip(_names(kind), values, strict=True):
+            setattr(self, name, value)
 
-def _choose(
-    prior: Float64[np.ndarray, " sample"],
-    added: Float64[np.ndarray, "alpha sample"],
-    target: Float64[np.ndarray, " sample"],
-    groups: Int[np.ndarray, " sample"],
-    gains: Float64[np.ndarray, " gain"],
-) -> tuple[int, float, float, float]:
-    """Return place of the penalty, gain, error and the prior's error, over groups."""
-    counts = np.bincount(groups)
+    def _smoothed(
+        self,
+        added: Float64[np.ndarray, "sample column"],
+        samples: Samples,
+        width_s: float,
+    ) -> Float64[np.ndarray, "sample column"]:
+        """Average over neighboring seconds of the same trial."""
+        smooth = smooth_past if self.phase == "causal" else smooth_in_time
+        return smooth(added, samples.trials, samples.seconds, width_s=width_s)
 
-    def by_group(error: Float64[np.ndarray, " sample"]) -> np.ndarray:
-        return np.bincount(groups, weights=error) / counts
 
-    prior_error = by_group(np.abs(prior - target))
-    error_agp = np.array(
-        [
-            [by_group(np.abs(_fused(prior, gain * row) - target)) for gain in gains]
-            for row in added
-        ]
+class _Trial(NamedTuple):
+    """How rows are held out, what is said of them, and who is tested over.
+
+    The course is what other people have rated, also where the prior must not know it.
+    """
+
+    plan: Plan
+    prior: SampleTargets
+    course: SampleTargets
+    groups: Int[np.ndarray, " sample"]
+
+
+def _names(kind: str) -> tuple[str, str, str, str]:
+    """Return the attributes about stimuli of a kind: gains, width and both errors."""
+    return (
+        *(f"gain_{kind}_", f"width_{kind}_s_"),
+        *(f"inner_mae_{kind}_", f"prior_inner_mae_{kind}_"),
     )
-    means = error_agp.mean(axis=2)
-    place, column = np.unravel_index(means.argmin(), means.shape)
-    better_p = prior_error - error_agp[place, column]
-    standard_error = better_p.std(ddof=1) / np.sqrt(len(better_p))
-    needed = stdtrit(len(better_p) - 1, _CONFIDENCE) * standard_error
-    if gains[column] == 0 or not better_p.mean() > needed:
-        baseline = float(prior_error.mean())
-        return int(place), 0.0, baseline, baseline
-    error = float(means[place, column])
-    return int(place), float(gains[column]), error, float(prior_error.mean())
 
 
-def _fused(
-    prior: Float64[np.ndarray, "*shape"], added: Float64[np.ndarray, "*shape"]
-) -> Float64[np.ndarray, "*shape"]:
-    """Add, and stay on the scale."""
-    return np.clip(prior + added, LOWEST, HIGHEST)
+def _groupings(labels: Samples, kind: str) -> list[Int[np.ndarray, " sample"]]:
+    """Return whom to hold out for stimuli of a kind: people, stimuli, or both."""
+    people, person = encode(labels.people)
+    stimuli, stimulus = encode(labels.stimuli)
+    by_person = [person] if len(people) >= _FEWEST_GROUPS else []
+    if kind == "known":
+        return by_person
+    return [*by_person, stimulus] if len(stimuli) >= _FEWEST_GROUPS else []
 
 
-def _without_features(samples: Samples) -> Samples:
+def _without_signals(samples: Samples) -> Samples:
     """Return the labels alone, which are cheap to divide."""
     return Samples(
         people=samples.people,

@@ -158,6 +158,11 @@ class LagSearch(BaseEstimator):
         self.fnirs_lags_s = fnirs_lags_s
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the blocks that the model asks of samples."""
+        return getattr(self._template, "needs", ())
+
+    @property
     def alpha_(self) -> Float64[np.ndarray, "2"]:
         """Penalty that the model has chosen for each dimension."""
         return self.model_.alpha_
@@ -261,8 +266,9 @@ class LagSearch(BaseEstimator):
                 f"{lags_s}"
             )
         # A model that names its blocks takes nothing else.
-        if needs := getattr(self._template, "needs", ()):
-            used = _blocks_of(name, [own for own in needs if own in samples.blocks])
+        if self.needs:
+            there = [own for own in self.needs if own in samples.blocks]
+            used = _blocks_of(name, there)
         else:
             used = any(_parts(samples, name))
         return [int(lag_s) for lag_s in lags_s] if used else []

@@ -1,16 +1,15 @@
 """Fitted models on disk: JSON and plain tensors, nothing that could be executed."""
 
 import hashlib
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import jaxtyped
 from sklearn.base import BaseEstimator
 
 from merps.errors import DataError, InputError, SpaceError, mismatch
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -18,6 +17,7 @@ from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
 from merps.models.regression import HuberRegressor, RidgeRegressor
 from merps.models.riemannian import RiemannianRegressor
 from merps.models.signals import SignalModel
+from merps.models.specs import classes_in, describe_model, rebuild_model
 from merps.store.files import read_sealed, replace_file, sealed
 
 #: Every class that can be written and read, by the name it has in a file.
@@ -28,6 +28,7 @@ MODELS: Mapping[str, type[BaseEstimator]] = {
     "ridge": RidgeRegressor,
     "huber": HuberRegressor,
     "bandpower": SignalModel,
+    "blend": FixedBlend,
     "fusion": ResidualFusion,
     "convolutional": ConvolutionalRegressor,
     "riemannian": RiemannianRegressor,
@@ -86,7 +87,7 @@ def save_model(
         raise InputError("the card of a model must state the `terms` of its data")
     tensors: dict[str, np.ndarray] = {}
     contains: set[str] = set()
-    spec = _described(model, "", tensors, contains, classes)
+    spec = describe_model(model, "", tensors, contains, classes)
     weights = save(tensors)
     description = sealed(
         {
@@ -140,7 +141,7 @@ def load_model(
     description = _read_description(folder)
     try:
         tensors = _read_weights(folder / WEIGHTS, description["weights"])
-        model = _rebuilt(description["model"], "", tensors, classes)
+        model = rebuild_model(description["model"], "", tensors, classes)
         card = dict(description["card"])
     except _TRIPPED as error:
         raise _unlike_a_model(folder, error) from error
@@ -176,7 +177,7 @@ def describe_saved(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     description = _read_description(folder)
     try:
-        classes = sorted(_classes(description["model"]))
+        classes = sorted(classes_in(description["model"]))
         return tuple(classes), tuple(map(str, description["contains"]))
     except _TRIPPED as error:
         raise _unlike_a_model(folder, error) from error
@@ -192,13 +193,6 @@ def _unlike_a_model(folder: Path, error: Exception) -> DataError:
     )
 
 
-def _classes(spec: dict[str, Any]) -> set[str]:
-    """Name the class of an estimator, and those of the estimators in it."""
-    parts = (*spec["parameters"].values(), *spec["fitted"].values())
-    inner = (p for p in parts if isinstance(p, dict) and "class" in p)
-    return {spec["class"]}.union(*map(_classes, inner))
-
-
 def _read_description(folder: Path) -> dict[str, Any]:
     """Read ``model.json`` if it is of this format."""
     where = folder / DESCRIPTION
@@ -212,147 +206,6 @@ def _read_description(folder: Path) -> dict[str, Any]:
             remedy="read it with the version of merps that wrote it",
         )
     return description
-
-
-def _described(
-    model: Any,
-    prefix: str,
-    tensors: dict[str, np.ndarray],
-    contains: set[str],
-    classes: Mapping[str, type[BaseEstimator]],
-) -> dict[str, Any]:
-    """Describe an estimator for JSON; its arrays go to `tensors`."""
-    name = next((key for key, kind in classes.items() if kind is type(model)), None)
-    if name is None:
-        raise InputError(
-            f"a {type(model).__name__} cannot be saved; known are {', '.join(classes)}"
-        )
-    contains.add(model.contains)
-    given = model.get_params(deep=False)
-    for key in getattr(model, "local", ()):  # means nothing on another machine
-        given[key] = type(model)().get_params(deep=False)[key]
-    parameters = {
-        key: _described(value, f"{prefix}{key}.", tensors, contains, classes)
-        if isinstance(value, BaseEstimator)
-        else _plain(value)
-        for key, value in given.items()
-    }
-    fitted = {}
-    for key in _fitted_types(type(model)) if _is_fitted(model) else ():
-        value = getattr(model, key)
-        if isinstance(value, np.ndarray):
-            tensors[prefix + key] = np.asarray(value, order="C")
-        elif isinstance(value, dict):
-            for part, array in value.items():
-                tensors[f"{prefix}{key}.{part}"] = np.asarray(array, order="C")
-        elif isinstance(value, BaseEstimator):
-            fitted[key] = _described(
-                value, f"{prefix}{key}.", tensors, contains, classes
-            )
-        else:
-            fitted[key] = _plain(value)
-    if not prefix and not _is_fitted(model):
-        raise InputError(f"this {name} model is not fitted; fit it before saving")
-    return {"class": name, "parameters": parameters, "fitted": fitted}
-
-
-def _rebuilt(
-    spec: dict,
-    prefix: str,
-    tensors: dict[str, np.ndarray],
-    classes: Mapping[str, type[BaseEstimator]],
-) -> BaseEstimator:
-    """Make the estimator that a description describes; takes its arrays."""
-    if set(spec) != {"class", "parameters", "fitted"} or spec["class"] not in classes:
-        raise ValueError(f"no class of merps: {str(spec.get('class'))[:40]!r}")
-    kind = classes[spec["class"]]
-    if set(spec["parameters"]) != set(kind().get_params(deep=False)):
-        raise ValueError(f"other parameters than {spec['class']} has")
-    model = kind(
-        **{
-            key: _rebuilt(value, f"{prefix}{key}.", tensors, classes)
-            if isinstance(value, dict) and "class" in value  # no keyword can be that
-            else _tupled(value)
-            for key, value in spec["parameters"].items()
-        }
-    )
-    types, is_template = _fitted_types(kind), bool(prefix) and not spec["fitted"]
-    if is_template and not any(prefix + key in tensors for key in types):
-        return model  # the parameter of another estimator, never fitted itself
-    fitted = dict(spec["fitted"])
-    values = {
-        key: _taken(key, hint, fitted, prefix, tensors, classes)
-        for key, hint in types.items()
-    }
-    with jaxtyped("context"):  # axes of one name are of one length
-        for key, value in values.items():
-            if not isinstance(value, typing.get_origin(types[key]) or types[key]):
-                raise ValueError(f"{prefix + key} is of the wrong type or shape")
-            setattr(model, key, value)
-    if fitted:
-        raise ValueError(f"unknown attribute {sorted(fitted)[0][:40]!r}")
-    model.check_state()
-    return model
-
-
-def _taken(
-    key: str,
-    hint: Any,
-    fitted: dict[str, Any],
-    prefix: str,
-    tensors: dict[str, np.ndarray],
-    classes: Mapping[str, type[BaseEstimator]],
-) -> Any:
-    """Take the value of one fitted attribute from where its type says it is."""
-    kind = typing.get_origin(hint) or hint
-    if issubclass(kind, dict):
-        start = f"{prefix}{key}."
-        names = [name for name in tensors if name.startswith(start)]
-        return {name.removeprefix(start): tensors.pop(name) for name in names}
-    if issubclass(kind, tuple | int | float):
-        value = _tupled(fitted.pop(key))
-        if isinstance(value, tuple) and not all(type(item) is str for item in value):
-            raise ValueError(f"{prefix + key} holds other things than names")
-        return value
-    if issubclass(hint, BaseEstimator):
-        value = _rebuilt(fitted.pop(key), f"{prefix}{key}.", tensors, classes)
-        if not _is_fitted(value):
-            raise ValueError(f"{prefix + key} is not fitted")
-        return value
-    if prefix + key not in tensors:
-        raise ValueError(f"tensor {prefix + key} is missing")
-    return tensors.pop(prefix + key)
-
-
-def _fitted_types(kind: type[BaseEstimator]) -> dict[str, Any]:
-    """Return the declared types of the attributes that fitting sets."""
-    hints = typing.get_type_hints(kind)
-    return {key: hint for key, hint in hints.items() if key.endswith("_")}
-
-
-def _is_fitted(model: BaseEstimator) -> bool:
-    """Tell whether fitting has set what it sets."""
-    return all(key in vars(model) for key in _fitted_types(type(model)))
-
-
-def _plain(value: Any) -> Any:
-    """Turn tuples and NumPy scalars into what JSON has."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _tupled(value: Any) -> Any:
-    """Turn the lists of JSON into tuples."""
-    if isinstance(value, list):
-        return tuple(_tupled(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _tupled(item) for key, item in value.items()}
-    return value
 
 
 def _read_weights(path: Path, expected: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,13 +1,15 @@
 """Linear regression from features with gaps, judged by the absolute error."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from merps.errors import InputError
+from merps.models.held_out import Plan
 from merps.models.ridge_path import (
     RidgePath,
     column_moments,
@@ -16,7 +18,7 @@ from merps.models.ridge_path import (
 )
 from merps.models.rows import crossed_groups, inner_folds
 from merps.samples import Samples
-from merps.shapes import Features
+from merps.shapes import Features, Rows
 
 _FEWEST_ROWS = 2
 
@@ -161,6 +163,49 @@ class RidgeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         products = linear_predictions(X, self.mean_, self.scale_, slopes)
         return products.reshape(len(X), *self.intercept_.shape) + self.intercept_
 
+    def hold_out(
+        self, X: Features, rows: Rows, plans: Sequence[Plan]
+    ) -> list[Float64[np.ndarray, "sample target"]]:
+        """Tell what features add to rows where other folds alone are learned from.
+
+        Columns are standardized as when this estimator was fitted, and the penalties
+        are those it has chosen; slopes are those of the least-squares path.
+
+        Parameters
+        ----------
+        X : ndarray, shape (sample, feature)
+            NaN means missing.
+        rows : ndarray of int, shape (row,)
+            Those that this estimator was fitted on; the others take no part.
+        plans : sequence of Plan
+            Which samples are held out together, and what the others are to learn.
+
+        Returns
+        -------
+        list of ndarray of float64, shape (sample, target)
+            By plan the predictions of each row less the median that its fold has
+            learned; 0 where a fold leaves nothing to learn from.
+        """
+        z = standardize(X[rows], self.mean_, self.scale_)
+        alphas, place = np.unique(-self.alpha_, return_inverse=True)  # as paths have it
+        answers = []
+        for folds, targets in plans:
+            added = np.zeros((len(X), len(place)))
+            path = RidgePath(z, folds[rows], (-alphas).tolist())
+            for fold, cell in enumerate(_cells(folds[rows])):
+                target = targets[_cells(folds).index(cell)][rows]
+                train, test = path.learned(fold), path.tested(fold)
+                if not len(train):
+                    continue
+                slopes, center = path.slopes(target, held_out=fold)
+                slopes = slopes[place, :, np.arange(len(place))].T[None]
+                known = target[train]
+                unexplained = known - path.products(slopes, center, train)[0]
+                shift = np.median(unexplained, axis=0) - np.median(known, axis=0)
+                added[rows[test]] = path.products(slopes, center, test)[0] + shift
+            answers.append(added)
+        return answers
+
     def check_state(self) -> None:
         """Refuse attributes that do not fit each other.
 
@@ -292,6 +337,11 @@ def fit_regressor(
     regressor = RidgeRegressor() if template is None else clone(template)
     targets, groups = samples.require_targets(), crossed_groups(samples)
     return regressor.fit(features, targets, groups=groups)
+
+
+def _cells(folds: Int[np.ndarray, "sample ..."]) -> list[list[int]]:
+    """List the folds in the order of `divisions`."""
+    return np.unique(folds.reshape(len(folds), -1), axis=0).tolist()
 
 
 def _held_out_error(

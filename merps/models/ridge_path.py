@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from merps.errors import InputError
+from merps.models.rows import divisions
 
 _ROWS_AT_ONCE = 4096
+_FEW_ALPHAS = 2  # so few are solved for faster one by one
 
 
 class RidgePath:
@@ -52,22 +54,22 @@ class RidgePath:
         self.alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         if self.alphas.size == 0 or not (self.alphas > 0).all():
             raise InputError(f"alphas must be positive numbers, got {tuple(alphas)}")
-        self.folds = folds.reshape(len(folds), -1)
-        self._cells = np.unique(self.folds, axis=0)
-        self.n_folds = len(self._cells)
+        self._divisions = divisions(folds)
+        self.n_folds = len(self._divisions)
         self.basis = _row_space(z) if z.shape[0] < z.shape[1] else None
         self.z = z if self.basis is None else z @ self.basis
         n_features = self.z.shape[1]
         # What each fold learns from and, at last, all rows.
         self._sums = np.zeros((self.n_folds + 1, n_features))
         self._grams = np.zeros((self.n_folds + 1, n_features, n_features))
-        for fold, cell in enumerate(self._cells):
+        cells = np.unique(folds.reshape(len(folds), -1), axis=0)
+        for fold, cell in enumerate(cells):
             total, gram = np.zeros(n_features), np.zeros((n_features, n_features))
             for rows in _blocks(self.tested(fold)):
                 block = self.z[rows].astype(np.float64)
                 total += block.sum(axis=0)
                 gram += block.T @ block
-            learning = np.flatnonzero((self._cells != cell).all(axis=1))
+            learning = np.flatnonzero((cells != cell).all(axis=1))
             for other in (*learning, -1):
                 self._sums[other] += total
                 self._grams[other] += gram
@@ -85,7 +87,7 @@ class RidgePath:
         ndarray of int64, shape (row,)
             Rows with its number, or both of them.
         """
-        return np.flatnonzero((self.folds == self._cells[fold]).all(axis=1))
+        return self._divisions[fold][1]
 
     def learned(self, fold: int | None) -> Int[np.ndarray, " row"]:
         """Return the rows that a fold is predicted from.
@@ -102,8 +104,8 @@ class RidgePath:
             numbers there may be none.
         """
         if fold is None:
-            return np.arange(len(self.folds))
-        return np.flatnonzero((self.folds != self._cells[fold]).all(axis=1))
+            return np.arange(len(self.z))
+        return self._divisions[fold][0]
 
     def slopes(
         self, targets: Float64[np.ndarray, "sample target"], *, held_out: int | None
@@ -134,6 +136,12 @@ class RidgePath:
         moment = np.zeros((len(center), targets.shape[1]))
         for block in _blocks(np.arange(n_rows)):
             moment += self.z[rows[block]].T.astype(np.float64) @ around[block]
+        if len(self.alphas) <= _FEW_ALPHAS:
+            solved = [
+                np.linalg.solve(gram + alpha * np.eye(len(gram)), moment / n_rows)
+                for alpha in self.alphas
+            ]
+            return np.stack(solved), center
         values, vectors = np.linalg.eigh(gram)
         values = np.maximum(values, 0.0)  # rounding alone makes them negative
         shrunk = (vectors.T @ moment / n_rows)[None] / (

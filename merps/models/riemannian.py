@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
@@ -23,7 +22,8 @@ from merps.models.recentered import (
     mean_matrices,
     rest_matrices,
 )
-from merps.models.regression import RidgeRegressor, fit_regressor
+from merps.models.regressed import RegressedModel
+from merps.models.regression import fit_regressor
 from merps.models.riemannian_inputs import (
     BLOCK_OF_INPUT,
     REST,
@@ -45,12 +45,12 @@ from merps.models.window_matrices import (
     whitening_directions,
 )
 from merps.samples import Block, Samples
-from merps.shapes import SampleTargets
+from merps.shapes import Rows, SampleTargets
 
 logger = logging.getLogger(__name__)
 
 
-class RiemannianRegressor(BaseEstimator):
+class RiemannianRegressor(RegressedModel):
     """Regress valence and arousal on covariance matrices, seen from a reference.
 
     The covariance of channels in each second is reduced to the directions of most power
@@ -132,7 +132,6 @@ class RiemannianRegressor(BaseEstimator):
     #: Parameters that belong to one machine; a file holds their defaults.
     local: ClassVar[tuple[str, ...]] = ("jobs",)
 
-    regressor_: RidgeRegressor
     median_: Float64[np.ndarray, "2"]
     layout_: tuple[str, ...]
     means_: dict[str, np.ndarray]
@@ -172,16 +171,6 @@ class RiemannianRegressor(BaseEstimator):
         names = [BLOCK_OF_INPUT[name] for name in self.inputs]
         return tuple([*names, REST] if "eeg" in self.inputs else names)
 
-    @property
-    def alpha_(self) -> Float64[np.ndarray, "2"]:
-        """Penalty chosen for each dimension."""
-        return self.regressor_.alpha_
-
-    @property
-    def inner_mae_(self) -> Float64[np.ndarray, "2"]:
-        """Held-out absolute error of the chosen penalties."""
-        return self.regressor_.inner_mae_
-
     def fit(self, samples: Samples) -> "RiemannianRegressor":
         """Learn from covariances and labels.
 
@@ -201,21 +190,7 @@ class RiemannianRegressor(BaseEstimator):
         InputError
             If an option is wrong, a block is missing, or rows are too few.
         """
-        check_options(self.get_params(deep=False))
-        samples = in_order(labeled(samples))
-        self.median_ = np.median(samples.require_targets(), axis=0)
-        blocks = {
-            name: samples.require_block(BLOCK_OF_INPUT[name]) for name in self.inputs
-        }
-        self.layout_ = sum((layout_of(*item) for item in blocks.items()), ())
-        self.means_, self.directions_, self.centers_, self.turns_ = {}, {}, {}, {}
-        vectors = self._smoothed(
-            samples, {name: self._learn(name, blocks[name]) for name in self.inputs}
-        )
-        there = np.flatnonzero(~np.isnan(vectors).all(axis=1))
-        if len(there) < len(samples):
-            samples, vectors = samples.take(there), vectors[there]
-        self.regressor_ = fit_regressor(self.regressor, vectors, samples)
+        self._fit(in_order(labeled(samples)))
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:
@@ -281,6 +256,25 @@ class RiemannianRegressor(BaseEstimator):
         n_features = sum(map(self._n_features, self.inputs))
         if self.regressor_.coef_.shape != (2, n_features):
             raise InputError(f"the slopes are not of shape {(2, n_features)}")
+
+    def _fit(self, samples: Samples) -> tuple[Float[np.ndarray, "sample _"], Rows]:
+        """Fit on sorted rows; return their vectors, and which were learned from."""
+        check_options(self.get_params(deep=False))
+        self.median_ = np.median(samples.require_targets(), axis=0)
+        blocks = {
+            name: samples.require_block(BLOCK_OF_INPUT[name]) for name in self.inputs
+        }
+        self.layout_ = sum((layout_of(*item) for item in blocks.items()), ())
+        self.means_, self.directions_, self.centers_, self.turns_ = {}, {}, {}, {}
+        vectors = self._smoothed(
+            samples, {name: self._learn(name, blocks[name]) for name in self.inputs}
+        )
+        rows = np.flatnonzero(~np.isnan(vectors).all(axis=1))
+        known = (vectors, samples)
+        if len(rows) < len(samples):
+            known = (vectors[rows], samples.take(rows))
+        self.regressor_ = fit_regressor(self.regressor, *known)
+        return vectors, rows
 
     def _learn(self, name: str, block: Block) -> Block:
         """Learn means and directions of an input; return its matrices."""

@@ -171,6 +171,33 @@ def inner_folds(
     return np.ascontiguousarray(folds.T).reshape(groups.shape)
 
 
+def divisions(
+    folds: Int[np.ndarray, "sample ..."],
+) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]:
+    """List what each fold learns from and what it is tested on.
+
+    Parameters
+    ----------
+    folds : ndarray of int64, shape (sample,) or (sample, 2)
+        As of `inner_folds`. Of two numbers each pair is a fold of its own: it learns
+        from the rows that have neither, and those with one of them take no part.
+
+    Returns
+    -------
+    list of (ndarray of int64, ndarray of int64)
+        Rows to learn from, of which a pair may leave none, and rows to be tested on;
+        in the ascending order of the numbers.
+    """
+    folds = folds.reshape(len(folds), -1)
+    return [
+        (
+            np.flatnonzero((folds != cell).all(axis=1)),
+            np.flatnonzero((folds == cell).all(axis=1)),
+        )
+        for cell in np.unique(folds, axis=0)
+    ]
+
+
 def has_features(samples: Samples) -> Bool[np.ndarray, " sample"]:
     """Mark the rows that have at least one feature.
 

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from merps.errors import InputError
-from merps.models.regression import RidgeRegressor, fit_regressor
+from merps.models.regressed import RegressedModel
+from merps.models.regression import fit_regressor
 from merps.models.rows import (
     has_features,
     in_order,
@@ -16,10 +16,10 @@ from merps.models.rows import (
     require_same_features,
 )
 from merps.samples import Samples
-from merps.shapes import SampleTargets
+from merps.shapes import Features, Rows, SampleTargets
 
 
-class SignalModel(BaseEstimator):
+class SignalModel(RegressedModel):
     """Regress valence and arousal on the features of the signals.
 
     Penalties are chosen on held-out people who watch held-out stimuli where there are
@@ -45,22 +45,11 @@ class SignalModel(BaseEstimator):
 
     contains: ClassVar[str] = "the medians of all training labels"
 
-    regressor_: RidgeRegressor
     median_: Float64[np.ndarray, "2"]
     feature_names_: tuple[str, ...]
 
     def __init__(self, regressor=None):
         self.regressor = regressor
-
-    @property
-    def alpha_(self) -> Float64[np.ndarray, "2"]:
-        """Penalty chosen for each dimension."""
-        return self.regressor_.alpha_
-
-    @property
-    def inner_mae_(self) -> Float64[np.ndarray, "2"]:
-        """Held-out absolute error of each dimension at that penalty."""
-        return self.regressor_.inner_mae_
 
     def fit(self, samples: Samples) -> "SignalModel":
         """Learn from features and labels.
@@ -80,14 +69,18 @@ class SignalModel(BaseEstimator):
         InputError
             If there are no feature columns, or fewer than two rows with labels.
         """
-        samples = in_order(labeled(samples))
+        self._fit(in_order(labeled(samples)))
+        return self
+
+    def _fit(self, samples: Samples) -> tuple[Features, Rows]:
+        """Fit on the rows that have features; return all features, and these rows."""
         there = has_features(samples)
         self.feature_names_ = samples.feature_names
         self.median_ = np.median(samples.require_targets(), axis=0)
-        if there.any() and not there.all():
-            samples = samples.take(np.flatnonzero(there))
-        self.regressor_ = fit_regressor(self.regressor, samples.features, samples)
-        return self
+        rows = np.flatnonzero(there if there.any() else ~there)
+        known = samples if len(rows) == len(samples) else samples.take(rows)
+        self.regressor_ = fit_regressor(self.regressor, known.features, known)
+        return samples.features, rows
 
     def predict(self, samples: Samples) -> SampleTargets:
         """Predict each row from its features.

@@ -107,15 +107,14 @@ def needed_blocks(model: Any) -> tuple[str, ...]:
     Parameters
     ----------
     model : estimator
-        Fitted or not; may wrap another one as ``model``.
+        Fitted or not; names its blocks as ``needs``.
 
     Returns
     -------
     tuple of str
         Names for `attach_blocks`.
     """
-    inner = getattr(model, "model", None)
-    return getattr(model, "needs", ()) if inner is None else needed_blocks(inner)
+    return getattr(model, "needs", ())
 
 
 class _Wanted:

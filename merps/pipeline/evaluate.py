@@ -12,6 +12,7 @@ from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, ProtocolResult, join_results
 from merps.evaluation.transduction import stand_ins, steps_of_models
 from merps.evaluation.uncertainty import Interval, bootstrap_people
+from merps.models.wording import tell_gains
 from merps.options import Config
 from merps.pipeline.causality import filter_delays_s
 from merps.pipeline.comparison import ProtocolComparison, compare, comparison_files
@@ -76,6 +77,16 @@ class Evaluation:
     phase: Phase = "zero"
     n_folds: int = 0
     n_reused: int = 0
+
+    @property
+    def gains(self) -> dict[str, tuple[str, ...]]:
+        """What fusions add to their prior, in words, by protocol and model."""
+        return {
+            f"{result.protocol}, {name}": sentences
+            for result in self.results
+            for name, facts in result.facts.items()
+            if (sentences := tell_gains([*facts.values()], kinds=_kinds(result)))
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that ``merps evaluate --json`` prints."""
@@ -237,6 +248,11 @@ def transductive_steps(
         steps += samples.taken
         steps += [step for model in models for step in stand_ins(model, samples)]
     return tuple(dict.fromkeys(steps))
+
+
+def _kinds(result: ProtocolResult) -> tuple[str]:
+    """Tell whether a protocol asks about stimuli that training has seen."""
+    return ("known",) if result.protocol == "people" else ("new",)
 
 
 def _intervals(

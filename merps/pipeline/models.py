@@ -12,6 +12,7 @@ from merps.config import load_config, preset_names
 from merps.engine import Progress
 from merps.errors import InputError
 from merps.evaluation.protocol import RUNGS, Facts, learned_facts
+from merps.models.blend import FixedBlend
 from merps.models.convolutional import ConvolutionalRegressor
 from merps.models.fusion import ResidualFusion
 from merps.models.lags import LagSearch
@@ -41,15 +42,15 @@ from merps.store import Store
 
 logger = logging.getLogger(__name__)
 
+_PARTS = ("bandpower", "riemannian", "convolutional")  # see the signals alone
 #: Models that learn from signals, in the order of tables.
-SIGNAL_MODELS = ("bandpower", "riemannian", "convolutional", "fusion")
+SIGNAL_MODELS = (*_PARTS, "blend", "fusion")
 #: Every model by name; presets of configurations that choose one are names, too.
 MODELS = (*RUNGS, *SIGNAL_MODELS)
 #: What is compared where nothing is asked for: all but those that take hours.
 QUICK_MODELS = ("bandpower", "riemannian", "fusion")
 
 _LAGGED = ("bandpower", "riemannian")
-_LAGGED_NAMES = " and ".join(_LAGGED)
 _REGRESSORS = {"ridge": RidgeRegressor, "huber": HuberRegressor}
 
 
@@ -94,11 +95,19 @@ def make_model(
 
 def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> Any:
     """Make an unfitted model that learns from signals."""
-    if config.lags != LagConfig() and name not in _LAGGED:
-        logger.warning("%s does not search model.lags; only %s", name, _LAGGED_NAMES)
-    shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
+    if name == "blend":
+        return FixedBlend(
+            _parts(name, config, seed, phase), weights=config.blend.weights
+        )
     if name == "fusion":
-        return ResidualFusion(gains=config.gains, **shared)
+        parts = _parts(name, config, seed, phase)
+        options = {"n_folds": config.inner_folds, "phase": phase}
+        return ResidualFusion(parts, config.fusion.widths_s, config.gains, **options)
+    if config.lags != LagConfig() and name not in _LAGGED:
+        logger.warning(
+            "%s does not search model.lags; only %s", name, " and ".join(_LAGGED)
+        )
+    shared = {"alphas": config.alphas, "n_folds": config.inner_folds}
     if name == "convolutional":
         return ConvolutionalRegressor(seed=seed, **config.convolutional.model_dump())
     regressor = _REGRESSORS[config.regressor](**shared)
@@ -112,6 +121,20 @@ def _signal_model(name: str, config: ModelConfig, seed: int, phase: Phase) -> An
     return LagSearch(
         model, eeg_lags_s=config.lags.eeg_s, fnirs_lags_s=config.lags.fnirs_s
     )
+
+
+def _parts(name: str, config: ModelConfig, seed: int, phase: Phase) -> dict:
+    """Make the unfitted models that a fusion or a blend is made of."""
+    made = {}
+    for part in getattr(config, name).models:
+        kind, section = resolve_model(part, config)
+        if kind not in _PARTS:
+            raise InputError(
+                f"model.{name}.models: {part} does not learn from signals alone; take "
+                f"{', '.join(_PARTS)}, or presets of them"
+            )
+        made[part] = make_model(kind, section, seed=seed, phase=phase)
+    return made
 
 
 @dataclass(frozen=True)

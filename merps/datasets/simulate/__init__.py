@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -19,7 +20,7 @@ from merps.datasets.arrays import (
 )
 from merps.datasets.simulate.backgrounds import eeg_background, fnirs_background
 from merps.datasets.simulate.layout import write_json, write_person, write_side_files
-from merps.datasets.simulate.oracle import score_oracle
+from merps.datasets.simulate.oracle import score_oracle, score_oracle_fusion
 from merps.datasets.simulate.signals import PlantedEeg, PlantedFnirs
 from merps.datasets.simulate.synthetic import SyntheticEeg, SyntheticFnirs
 from merps.datasets.simulate.world import REST_S, VIDEO_SECONDS, World
@@ -46,11 +47,23 @@ class Simulation:
         Names of the people.
     oracle : dict of dict of float
         Metrics of a ridge regression on the true source courses, by protocol.
+    oracle_fusion : dict of dict of float
+        Metrics of the video-time prior with what those courses add to it.
     """
 
     path: Path
     people: tuple[str, ...]
     oracle: dict[str, dict[str, float]]
+    oracle_fusion: dict[str, dict[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object that ``merps simulate --json`` prints."""
+        return {
+            "people": len(self.people),
+            "path": str(self.path),
+            "oracle": self.oracle,
+            "oracle_fusion": self.oracle_fusion,
+        }
 
 
 def simulate_dataset(
@@ -180,11 +193,12 @@ def simulate_dataset(
                 logger.info("simulated %s", names[outcome.task])
                 progress.done(names[outcome.task])
         config = Config()
-        oracle = score_oracle(
-            world, names, seed=config.evaluate.seed, width_s=config.features.width_s
-        )
+        seen = {"seed": config.evaluate.seed, "width_s": config.features.width_s}
+        oracle = score_oracle(world, names, **seen)
+        oracle_fusion = score_oracle_fusion(world, names, **seen)
         write_json(folder / "oracle.json", oracle)
-    return Simulation(path=path, people=names, oracle=oracle)
+        write_json(folder / "oracle_fusion.json", oracle_fusion)
+    return Simulation(path, names, oracle, oracle_fusion)
 
 
 def _check_options(

@@ -24,7 +24,8 @@ _README = """# Simulated MER-PS data ({layout} layout)
 Written by `merps simulate`. Nobody was recorded: ratings and signals come from a seeded
 generator, and what the signals say of the ratings was planted (coupling {coupling:g}).
 No score on these data says anything about MER-PS. `simulation.json` holds the options,
-`oracle.json` the best score that the planted sources allow.
+`oracle.json` the best score that the planted sources allow by themselves, and
+`oracle_fusion.json` the best together with the video-time prior.
 """
 
 
