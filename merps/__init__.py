@@ -68,6 +68,8 @@ _HOMES = {
     "merps.preprocessing.retiming": ("retime",),
     "merps.preprocessing.synchrony": ("Clock", "fit_clock"),
     "merps.readers.mat5": ("MatFile", "write_mat5"),
+    "merps.readers.files": ("open_recording",),
+    "merps.readers.raws": ("from_mne",),
     "merps.recording": ("Baseline", "Recording", "Trial"),
     "merps.samples": ("Samples",),
     "merps.scores": ("score",),
