@@ -11,6 +11,7 @@ _HOMES = {
     "merps.config": ("Config", "load_config"),
     "merps.datasets.mer_ps": ("MerPsDataset", "open_dataset"),
     "merps.datasets.simulate": ("simulate_dataset",),
+    "merps.derivatives": ("export_bids",),
     "merps.errors": ("MerpsError",),
     "merps.export": ("export_windows",),
     "merps.features.covariance": (
@@ -69,6 +70,9 @@ _HOMES = {
     "merps.preprocessing.retiming": ("retime",),
     "merps.preprocessing.synchrony": ("Clock", "fit_clock"),
     "merps.readers.mat5": ("MatFile", "write_mat5"),
+    "merps.proposal": ("init_config",),
+    "merps.readers.files": ("open_recording",),
+    "merps.readers.raws": ("from_mne",),
     "merps.recording": ("Baseline", "Recording", "Trial"),
     "merps.samples": ("Samples",),
     "merps.scores": ("score",),

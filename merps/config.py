@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
-from merps.options import Config, Section
+from merps.options import Config
+from merps.sections import Section
 from merps.shipped import shipped
 
 #: Folder of the configurations that come with merps.

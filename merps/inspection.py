@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from merps.datasets.lab import WHOLE, LabDataset, open_lab
+from merps.datasets.lab_records import LabPlan, LabSurvey
 from merps.datasets.layout import Problem
 from merps.datasets.manifest import load_manifest
 from merps.datasets.mer_ps import MerPsDataset, open_dataset
 from merps.datasets.side_files import SAMPLE_IDS
 from merps.datasets.survey import Survey, TrialPlan
 from merps.errors import DataError
+from merps.options import Config
 from merps.predictions import name_some, read_targets
 from merps.samples import format_sample_id
 
 _TARGETS = "targets.csv"
+#: Ratings that never exceed this are probably on another scale than 1 to 255.
+_SMALL_SCALE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +56,35 @@ class CheckResult:
         }
 
 
-def check_dataset(root: Path | str) -> CheckResult:
-    """Look for everything that is wrong with a folder of MER-PS or REFED.
+def check_dataset(root: Path | str, *, config: Config | None = None) -> CheckResult:
+    """Look for everything that is wrong with a folder of recordings.
 
-    Only shapes, labels and CSV files are read, so that it is quick; signals that are
-    damaged or without a finite sample are found when they are preprocessed.
+    Only shapes, headers, ratings and tables are read, so that it is quick (XDF has its
+    time stamps among the samples, and is read as a whole); signals that are damaged or
+    without a finite sample are found when they are preprocessed.
 
     Parameters
     ----------
     root : Path
-        Folder that holds ``data/``, or the folder above it.
+        Folder of MER-PS or REFED that holds ``data/``, or the folder above it; or a
+        folder that ``config.dataset`` describes.
+    config : Config, optional
+        Only its section ``dataset`` counts.
 
     Returns
     -------
     CheckResult
         Counts and problems; no people and one error where there is no data folder.
+
+    Raises
+    ------
+    ConfigError
+        If the section ``dataset`` cannot be used.
     """
+    section = None if config is None else config.dataset
     try:
+        if section is not None:
+            return _check_lab(open_lab(root, section.model_dump(mode="json")))
         dataset = open_dataset(root)
     except DataError as error:
         return CheckResult(0, 0, (Problem("error", str(root), str(error)),))
@@ -81,7 +98,7 @@ def check_dataset(root: Path | str) -> CheckResult:
     return CheckResult(len(dataset.people), n_trials, tuple(problems))
 
 
-def _check_person(person: str, survey: Survey) -> list[Problem]:
+def _check_person(person: str, survey: Survey | LabSurvey) -> list[Problem]:
     """Report what is wrong with one person's files, equal remarks together."""
     problems = [
         Problem("error", f"{person} {failure.stimulus or ''}".strip(), failure.message)
@@ -96,11 +113,82 @@ def _check_person(person: str, survey: Survey) -> list[Problem]:
         everywhere = len(stimuli) == len(survey.plans)
         where = "all videos" if everywhere else name_some(stimuli)
         problems.append(Problem("note", f"{person} {where}", note))
-    rates = {plan.alignment.eeg_rate_hz for plan in survey.plans} - {None}
+    rates = {rate for plan in survey.plans if (rate := _eeg_rate(plan)) is not None}
     if len(rates) > 1:
         text = "EEG at " + " and ".join(f"{rate:g} Hz" for rate in sorted(rates))
         problems.append(Problem("warning", person, text))
     return problems
+
+
+def _eeg_rate(plan: TrialPlan | LabPlan) -> float | None:
+    """Return the rate of the EEG of a trial; None without any."""
+    if isinstance(plan, TrialPlan):
+        return plan.alignment.eeg_rate_hz
+    return plan.cuts["eeg"].stream.header.rate_hz if "eeg" in plan.cuts else None
+
+
+def _check_lab(dataset: LabDataset) -> CheckResult:
+    """Report what is wrong with a lab's own folder."""
+    problems = list(dataset.problems)
+    numbers = dataset.options.stimuli
+    if set(numbers) != {WHOLE} and set(numbers) != set(numbers.values()):
+        named = name_some(f"{number} is {name}" for name, number in numbers.items())
+        problems.append(Problem("note", "dataset.stimuli", named))
+    n_trials, montages, ratings = 0, {}, []
+    notes: dict[str, list[str]] = {}
+    for person in dataset.people:
+        with dataset.open_person(person) as opened:
+            survey = opened.survey
+        n_trials += len(survey.plans)
+        for problem in _check_person(person, survey):
+            if problem.severity == "note":
+                notes.setdefault(problem.message, []).append(problem.where)
+            else:
+                problems.append(problem)
+        for plan in survey.plans:
+            if plan.targets is not None:
+                ratings.append(plan.targets)
+            for modality, piece in plan.cuts.items():
+                header = piece.stream.header
+                names = [
+                    name
+                    for name, kind in zip(
+                        header.channels,
+                        header.types or [modality] * len(header.channels),
+                        strict=True,
+                    )
+                    if kind == modality
+                ]
+                own = montages.setdefault((modality, tuple(names)), [])
+                own.append(person)
+    for modality in ("eeg", "fnirs"):
+        whose = [
+            list(dict.fromkeys(v)) for k, v in montages.items() if k[0] == modality
+        ]
+        if len(whose) > 1:
+            text = " | ".join(name_some(people) for people in whose)
+            text = f"people or trials differ in their {modality} channels: {text}"
+            problems.append(Problem("warning", "data", text))
+    problems += [Problem("note", name_some(w), text) for text, w in notes.items()]
+    problems += _check_ratings(ratings, dataset)
+    return CheckResult(len(dataset.people), n_trials, tuple(problems))
+
+
+def _check_ratings(ratings: list[Any], dataset: LabDataset) -> list[Problem]:
+    """Report ratings that use little of the scale, and people without any."""
+    if not ratings:
+        text = "no trial is rated: preprocess and predict work, fit and evaluate do not"
+        return [Problem("note", "dataset.targets", text)]
+    values = np.concatenate(ratings)
+    low, high = float(values.min()), float(values.max())
+    stated = (dataset.options.targets or {}).get("scale")
+    if stated is None and high <= _SMALL_SCALE:
+        text = (
+            f"ratings lie within {low:g} and {high:g}; if their scale is not 1 to 255, "
+            "state its range as dataset.targets.scale"
+        )
+        return [Problem("warning", "dataset.targets", text)]
+    return []
 
 
 def _check_stimuli(

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from merps.dataset_options import DatasetConfig
 from merps.recording import Phase
 from merps.repair_options import (
     BadChannelConfig,
@@ -344,6 +345,8 @@ class EvaluateConfig(Section):
 
 class Config(Section):
     """Every option of merps."""
+
+    dataset: DatasetConfig | None = None
 
     preprocess: PreprocessConfig = PreprocessConfig()
     windows: WindowConfig = WindowConfig()

@@ -1,8 +1,8 @@
 """The records that carry a signal and the facts that give its numbers a meaning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -56,6 +56,8 @@ class Recording:
         what the modality says.
     distances_m : tuple of float, optional
         Distance between source and detector of each fNIRS channel, in meters.
+    optodes : ndarray, shape (channel, 2, 3), optional
+        Where source and detector of each fNIRS channel are, in meters.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class Recording:
     annotations: tuple[Annotation, ...] = ()
     types: tuple[str, ...] = ()
     distances_m: tuple[float, ...] | None = None
+    optodes: Float[np.ndarray, "channel 2 3"] | None = None
 
     def __post_init__(self) -> None:
         n_channels = self.signal.shape[-2]
@@ -134,6 +137,52 @@ class Recording:
             rate_hz=self.rate_hz if rate_hz is None else rate_hz,
             start_s=self.start_s if start_s is None else start_s,
         )
+
+    def take(self, channels: Sequence[int]) -> "Recording":
+        """Return the record of some channels, in the order given.
+
+        Parameters
+        ----------
+        channels : sequence of int
+            Their numbers.
+
+        Returns
+        -------
+        Recording
+            A new record.
+        """
+        rows = list(channels)
+        parts = {}
+        for name in ("channels", "types", "distances_m"):
+            facts = getattr(self, name)
+            parts[name] = tuple(facts[row] for row in rows) if facts else facts
+        for name in ("mask", "positions", "optodes"):
+            facts = getattr(self, name)
+            parts[name] = None if facts is None else facts[rows]
+        return replace(self, signal=self.signal[..., rows, :], **parts)
+
+    def to_mne(self) -> Any:
+        """Return the recording as an object of MNE.
+
+        Voltages become volts, concentrations mol/L; a fNIRS channel becomes one
+        channel of MNE for each kind, named as MNE does (``S1_D1 760``). MNE has no type
+        for total hemoglobin, which is left out. MNE counts time from the first sample
+        on, so that annotations are shifted by `start_s`. Masked channels are its bad
+        channels.
+
+        Returns
+        -------
+        mne.io.RawArray
+            With positions where they are known.
+
+        Raises
+        ------
+        InputError
+            If MNE has no type for what is recorded, or a unit is not known.
+        """
+        from merps.interchange import make_raw
+
+        return make_raw(self)
 
     def require(self, quantity: Quantity) -> "Recording":
         """Return this recording, or say which quantity it holds instead.

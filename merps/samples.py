@@ -11,8 +11,10 @@ from jaxtyping import Float, Int
 from merps.errors import InputError
 from merps.shapes import Features, Rows, SampleTargets
 
+# Two and three digits are those of the challenge; recordings of a lab may need more.
 _ID = re.compile(
-    r"(?P<person>[A-Za-z0-9_-]{1,64})_(?P<stimulus>V[0-9]{2})_T(?P<second>[0-9]{3})"
+    r"(?P<person>[A-Za-z0-9_-]{1,64})_(?P<stimulus>V(?:[0-9]{2}|[1-9][0-9]{2}))"
+    r"_T(?P<second>[0-9]{3}|[1-9][0-9]{3,5})"
 )
 
 

@@ -25,7 +25,8 @@ from merps.pipeline import evaluate_model, fit_model
 from merps.predictions import write_predictions
 from merps.store import Store
 
-COMMANDS = "demo simulate check preprocess fit evaluate predict score submit".split()
+COMMANDS = "demo simulate init check preprocess fit evaluate predict score submit"
+COMMANDS = COMMANDS.split()
 QUICK = [
     *("--set", "model.inner_folds=3", "--set", "model.alphas=[100]"),
     *("--set", "model.gains=[0.5]", "--set", "evaluate.bootstrap=50"),
@@ -448,7 +449,7 @@ def test_places_that_cannot_be_written_end_with_4(
 def test_errors_become_exit_codes(noise, tmp_path, monkeypatch, error, code, message):
     from merps import inspection
 
-    def fail(_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(inspection, "check_dataset", fail)
@@ -459,7 +460,7 @@ def test_errors_become_exit_codes(noise, tmp_path, monkeypatch, error, code, mes
 def test_a_fault_of_ours_is_one_line_unless_asked_for(noise, monkeypatch):
     from merps import inspection
 
-    monkeypatch.setattr(inspection, "check_dataset", lambda _: {}["fault"])
+    monkeypatch.setattr(inspection, "check_dataset", lambda *_, **__: {}["fault"])
     result = CliRunner().invoke(app, ["check", str(noise)])
     assert result.exit_code == 70
     assert result.stderr.startswith("error: internal error: KeyError: 'fault'\n")

@@ -6,6 +6,15 @@ from typing import Annotated
 import typer
 
 from merps.cli import tracks
+from merps.cli.folders import export, init
+from merps.cli.parameters import (
+    Backgrounds,
+    ConfigFile,
+    Data,
+    Jobs,
+    Overrides,
+    StoreFolder,
+)
 from merps.cli.session import Session, command
 
 app = typer.Typer(
@@ -17,24 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tracks.app, name="track")
-
-Data = Annotated[Path, typer.Argument(help="Folder of recordings.", metavar="DATA")]
-StoreFolder = Annotated[
-    Path, typer.Argument(help="Folder that preprocess wrote.", metavar="STORE")
-]
-ConfigFile = Annotated[
-    str | None,
-    typer.Option("--config", help="YAML file, or the name of a preset."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="One option, as section.option=value; repeatable."),
-]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Tasks at once.")]
-Backgrounds = Annotated[
-    list[str] | None,
-    typer.Option(help="Real recordings as the noise: file, folder or pattern."),
-]
 
 
 def _version(value: bool) -> bool:
@@ -130,14 +121,23 @@ def simulate(
     session.result(simulation.as_dict())
 
 
+app.command()(init)
+
+
 @app.command()
 @command
-def check(session: Session, data: Data) -> int:
+def check(
+    session: Session,
+    data: Data,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> int:
     """Look for everything that is wrong with a folder, all at once."""
     from merps.cli.tables import tell_problems
+    from merps.config import load_config
     from merps.inspection import check_dataset
 
-    result = check_dataset(data)
+    result = check_dataset(data, config=load_config(config, overrides or ()))
     tell_problems(session, result)
     session.result(result.as_dict())
     if not any(problem.severity == "error" for problem in result.problems):
@@ -270,6 +270,12 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder that fit wrote.", metavar="RUN")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="The predictions.csv to write.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", help="YAML file whose dataset section describes DATA."
+        ),
+    ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Keep the preprocessed signals here.")
     ] = None,
@@ -277,13 +283,16 @@ def predict(
 ) -> int:
     """Predict every second of a folder, with or without labels."""
     from merps.cli.tables import WHEN
+    from merps.config import load_config
     from merps.pipeline import predict_dataset
 
+    described = None if config is None else load_config(config)
     with session.progress("predict") as steps:
         predicted = predict_dataset(
             run,
             data,
             out,
+            config=described,
             store=store,
             jobs=jobs,
             progress=steps,
@@ -349,40 +358,7 @@ def submit(
     session.result(bundle.as_dict())
 
 
-@app.command()
-@command
-def export(
-    session: Session,
-    store: StoreFolder,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
-    file_format: Annotated[str, typer.Option("--format", help="npy or hdf5.")] = "npy",
-    modality: Annotated[str, typer.Option(help="eeg, fnirs or both.")] = "both",
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    jobs: Jobs = 2,
-) -> None:
-    """Write the windows of a store as files for other programs."""
-    from merps.config import load_config
-    from merps.export import export_windows
-
-    options = load_config(config, overrides or ())
-    with session.progress("export") as steps:
-        done = export_windows(
-            store,
-            out,
-            file_format=file_format,
-            modalities=["eeg", "fnirs"] if modality == "both" else [modality],
-            config=options,
-            jobs=jobs,
-            progress=steps,
-        )
-    there = f", {done.skipped} of them there before" if done.skipped else ""
-    session.say(
-        f"{done.windows} windows in {done.files} files{there}, "
-        f"{done.bytes / 1e6:.0f} MB, in {out} after {done.seconds:.1f} s; the terms of "
-        "the data, in README.txt, hold for them too"
-    )
-    session.result(done.as_dict())
+app.command()(export)
 
 
 def _split(text: str) -> list[str]:

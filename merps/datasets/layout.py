@@ -186,6 +186,28 @@ def require_inside(root: Path, path: Path) -> None:
         )
 
 
+def is_inside(root: Path, path: Path) -> bool:
+    """Tell that a path does not leave the data folder through a link.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder, resolved.
+    path : Path
+        A path below it.
+
+    Returns
+    -------
+    bool
+        False also for links that lead nowhere.
+    """
+    try:
+        require_inside(root, path)
+    except DataError:
+        return False
+    return True
+
+
 def _find_folder(root: Path) -> Folder:
     """Find the people and the layout of a data folder."""
     root = _find_root(root)

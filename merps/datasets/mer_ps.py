@@ -72,6 +72,11 @@ class MerPsDataset:
         """Names of the people, in natural order."""
         return self.folder.people
 
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Options that decide the trials besides the files: none."""
+        return {}
+
     def input_files(self, person: str) -> tuple[Path, ...]:
         """List every file that decides this person's trials.
 

@@ -13,15 +13,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from merps.datasets.mer_ps import MerPsDataset, open_dataset
+from merps.datasets.opening import open_data
+from merps.datasets.protocol import Dataset
 from merps.engine import Progress
 from merps.errors import DataError
 from merps.models.persistence import load_model
 from merps.models.riemannian_inputs import REST
 from merps.models.rows import has_features
+from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import align_features, extract_samples
-from merps.pipeline.preprocess import Preprocessed, preprocess_dataset
+from merps.pipeline.preprocess import (
+    Preprocessed,
+    dataset_section,
+    preprocess_dataset,
+)
 from merps.pipeline.runs import read_fit_card, restore_config
 from merps.predictions import name_some, write_predictions
 from merps.recording import Phase
@@ -71,6 +77,7 @@ def predict_dataset(
     data: Path | str,
     out: Path | str,
     *,
+    config: Config | None = None,
     store: Path | str | None = None,
     jobs: int = 2,
     progress: Progress | None = None,
@@ -86,9 +93,13 @@ def predict_dataset(
     run : Path
         Folder that `fit_model` wrote.
     data : Path
-        Folder in the layout of MER-PS, with or without labels.
+        Folder in the layout of MER-PS, or of a lab's own, with or without labels.
     out : Path
         The ``predictions.csv`` to write.
+    config : Config, optional
+        Its section ``dataset`` describes the folder, where it is not one of MER-PS or
+        is laid out as the model's own; nothing else of it counts, since the model
+        brings its options.
     store : Path, optional
         Keep the preprocessed signals here; else they are deleted afterwards.
     jobs : int
@@ -120,8 +131,10 @@ def predict_dataset(
         logger.warning("%s was %s", run, card["warning"])
     if "config" not in card:
         raise DataError(f"{run}: the model's options are not in it; fit it again")
-    config = restore_config(card["config"], where=run)
-    dataset = open_dataset(Path(data))
+    fitted = restore_config(card["config"], where=run)
+    described = fitted.dataset if config is None else config.dataset
+    config = fitted.model_copy(update={"dataset": described})
+    dataset = open_data(data, dataset_section(config))
     ids = dataset.sample_ids()
     _tell_people(dataset, seen=card.get("data", {}).get("people", ()))
     _require_writable(out)
@@ -167,7 +180,7 @@ def predict_dataset(
     )
 
 
-def _tell_people(dataset: MerPsDataset, *, seen: Collection[str]) -> None:
+def _tell_people(dataset: Dataset, *, seen: Collection[str]) -> None:
     """Tell who is to be answered, and whom of them the model has learned from."""
     new = [name for name in dataset.people if name not in seen]
     old = [name for name in dataset.people if name in seen]

@@ -11,8 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from merps.datasets.mer_ps import MerPsDataset, open_dataset
-from merps.datasets.survey import TrialFailure, TrialPlan
+from merps.datasets.opening import open_data
+from merps.datasets.protocol import Dataset, Plan
+from merps.datasets.survey import TrialFailure
 from merps.engine import (
     Progress,
     Silence,
@@ -93,7 +94,8 @@ def preprocess_dataset(
     Parameters
     ----------
     data : Path
-        Folder in the layout of MER-PS or REFED.
+        Folder in the layout of MER-PS or REFED, or of a lab's own that
+        ``config.dataset`` describes.
     store : Path
         Folder to fill; made if absent.
     config : Config, optional
@@ -120,9 +122,10 @@ def preprocess_dataset(
     """
     require_jobs(jobs)
     started = time.monotonic()
-    options = (config or Config()).preprocess
+    config = config or Config()
+    options = config.preprocess
     progress = progress or Silence()
-    dataset = open_dataset(Path(data))
+    dataset = open_data(data, dataset_section(config))
     filled = Store.create(
         Path(store),
         config=options.model_dump(mode="json"),
@@ -179,8 +182,26 @@ def preprocess_dataset(
     )
 
 
+def dataset_section(config: Config) -> dict[str, Any] | None:
+    """Return the section that describes a lab's own folder, as plain values.
+
+    Parameters
+    ----------
+    config : Config
+        All options.
+
+    Returns
+    -------
+    dict or None
+        None where the folder is one of MER-PS or REFED.
+    """
+    if config.dataset is None:
+        return None
+    return config.dataset.model_dump(mode="json")
+
+
 def _bring_up_to_date(
-    dataset: MerPsDataset,
+    dataset: Dataset,
     store: Store,
     digests: FileDigests,
     config: PreprocessConfig,
@@ -189,7 +210,10 @@ def _bring_up_to_date(
 ) -> tuple[bool, tuple[str, ...]]:
     """Preprocess one person unless it is done; tell whether, and what failed."""
     inputs = digests.digests(dataset.input_files(person))
-    key = person_key(inputs, store.config, _STEP_VERSION)
+    decisive = store.config
+    if dataset.settings:
+        decisive = {**decisive, "dataset": dict(dataset.settings)}
+    key = person_key(inputs, decisive, _STEP_VERSION)
     failures = _failures_when_stored(store, person, key)
     if failures is not None:
         store.record(person, key)  # the last run may have ended before it did
@@ -227,7 +251,7 @@ def _failures_when_stored(
 
 
 def _preprocess_person(
-    dataset: MerPsDataset,
+    dataset: Dataset,
     person: str,
     config: PreprocessConfig,
     each: Callable[..., Iterator],
@@ -235,7 +259,7 @@ def _preprocess_person(
     """Return the preprocessed trials of one person, and what could not be used."""
     with dataset.open_person(person) as opened:
 
-        def bring(plan: TrialPlan) -> list[Trial | TrialFailure]:
+        def bring(plan: Plan) -> list[Trial | TrialFailure]:
             """Read and preprocess one trial; what was read is let go of."""
             done = preprocess_plan(opened, plan, config)
             opened.release(plan)
@@ -256,9 +280,7 @@ def _preprocess_person(
     return trials, tuple(failures)
 
 
-def _require_room(
-    dataset: MerPsDataset, store: Store, config: PreprocessConfig
-) -> None:
+def _require_room(dataset: Dataset, store: Store, config: PreprocessConfig) -> None:
     """Refuse to start where the store surely will not fit."""
     missing = [p for p in dataset.people if p not in store.people]
     files = {path for person in missing for path in dataset.input_files(person)}

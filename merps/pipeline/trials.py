@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from merps.datasets.person import OpenPerson
-from merps.datasets.survey import TrialFailure, TrialPlan
+from merps.datasets.protocol import OpenedPerson, Plan
+from merps.datasets.survey import TrialFailure
 from merps.errors import InputError
 from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
 from merps.pipeline.eeg_repair import VOLTS, mend_eeg
@@ -32,7 +32,7 @@ _SKIRT = 1.1
 
 
 def preprocess_plan(
-    opened: OpenPerson, plan: TrialPlan, config: PreprocessConfig
+    opened: OpenedPerson, plan: Plan, config: PreprocessConfig
 ) -> list[Trial | TrialFailure]:
     """Read one trial and preprocess it.
 
@@ -41,9 +41,9 @@ def preprocess_plan(
 
     Parameters
     ----------
-    opened : OpenPerson
+    opened : OpenedPerson
         Who has the trial.
-    plan : TrialPlan
+    plan : Plan
         One of its plans.
     config : PreprocessConfig
         Options.
@@ -135,13 +135,34 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
     for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
         if rest is not None:
             notes.append(f"the rest before the {name} does not run into it")
-    return replace(
+    done = replace(
         trial,
         eeg=eeg,
         fnirs=fnirs,
         baseline=Baseline(eeg=eeg_rest, fnirs=fnirs_rest),
         notes=tuple(notes),
         quality=quality,
+    )
+    return _without_bystanders(done)
+
+
+def _without_bystanders(trial: Trial) -> Trial:
+    """Keep channels of EEG alone, where ECG or EOG were recorded with them."""
+    if trial.eeg is None or not trial.eeg.types:
+        return trial
+    rows = [row for row, kind in enumerate(trial.eeg.types) if kind == "eeg"]
+
+    def scalp(recording: Recording | None) -> Recording | None:
+        if recording is None:
+            return None
+        return replace(recording.take(rows), types=())
+
+    table = trial.quality["eeg"]
+    return replace(
+        trial,
+        eeg=scalp(trial.eeg),
+        baseline=replace(trial.baseline, eeg=scalp(trial.baseline.eeg)),
+        quality={**trial.quality, "eeg": replace(table, values=table.values[rows])},
     )
 
 

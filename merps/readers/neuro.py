@@ -1,22 +1,118 @@
-"""Recordings in the formats that MNE reads, as voltages or concentration changes."""
+"""Recordings in the formats that MNE reads."""
 
 import logging
+import threading
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from merps.errors import DataError, mismatch
+from merps.predictions import name_some
+from merps.readers.lengths import require_length
+from merps.readers.naming import clean_names, type_by_name
+from merps.readers.raws import channel_rows, wrap_raw
+from merps.readers.streams import Stream, no_signal
 from merps.recording import Recording
+
+_Read = TypeVar("_Read")
 
 #: File name endings of recordings that are looked for in a folder.
 SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
 # Partial pathlength factor of Beer-Lambert for a head of unstated age; concentrations
 # scale with it and nothing else here depends on it.
 _PATHLENGTH_FACTOR = 6.0
+_LOCK = threading.Lock()
 
 logger = logging.getLogger(__name__)
+
+
+def open_neuro(path: Path) -> tuple[Stream, ...]:
+    """Open a file that MNE reads; samples are read when asked for.
+
+    Parameters
+    ----------
+    path : Path
+        EDF, BDF, FIF, BrainVision (``.vhdr``), EEGLAB (``.set``) or another format of
+        MNE.
+
+    Returns
+    -------
+    tuple of Stream
+        Voltages, fNIRS, or both; channels whose name says that they are something else
+        than EEG get that type, and a note says so.
+
+    Raises
+    ------
+    DataError
+        If the file is shorter or longer than its header says, cannot be read, or holds
+        neither EEG nor fNIRS.
+    """
+    require_length(path)
+    return split_raw(path, _open(path, preload=False))
+
+
+def split_raw(path: Path, raw: Any, *, is_typed: bool = False) -> tuple[Stream, ...]:
+    """Split an object of MNE into streams.
+
+    Parameters
+    ----------
+    path : Path
+        The file that it was read from.
+    raw : mne.io.Raw
+        Not yet loaded.
+    is_typed : bool
+        Somebody has stated the types of channels, so that names are not asked.
+
+    Returns
+    -------
+    tuple of Stream
+        Voltages, fNIRS, or both.
+
+    Raises
+    ------
+    DataError
+        If there is neither EEG nor fNIRS.
+    """
+    names = list(raw.ch_names)
+    stated = raw.get_channel_types()
+    types = list(stated)
+    if not is_typed:
+        types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
+    corrected = [
+        f"{name} is {new}"
+        for name, new, old in zip(names, types, stated, strict=True)
+        if new != old
+    ]
+    notes = []
+    if corrected:
+        notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
+    cleaned = clean_names(names)
+    streams = []
+    for modality in ("eeg", "fnirs"):
+        rows = channel_rows(modality, types)
+        if not rows:
+            continue
+
+        def load(modality: str = modality, rows: list[int] = rows) -> Recording:
+            """Read the samples of one modality."""
+            samples = _guard(path, partial(raw.get_data, picks=rows))
+            return wrap_raw(raw, modality, rows, types, cleaned, samples)
+
+        samples = no_signal(len(rows), int(raw.n_times))
+        header = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        streams.append(Stream(modality, header, load, tuple(notes)))
+    if not streams:
+        raise mismatch(
+            path,
+            expected="channels of EEG or fNIRS",
+            found=name_some(sorted(set(types))),
+            remedy="pass a recording of one of them",
+        )
+    return tuple(streams)
 
 
 def read_eeg(path: Path) -> Recording:
@@ -122,14 +218,47 @@ def _pairs(raw: Any) -> tuple[str, ...]:
     return tuple(name.rsplit(" ", 1)[0] for name in raw.ch_names)
 
 
-def _open(path: Path) -> Any:
-    """Read a file through MNE; whatever goes wrong inside becomes one message."""
+def _open(path: Path, *, preload: bool = True) -> Any:
+    """Open a file through MNE."""
     import mne
 
+    read = partial(mne.io.read_raw, path, preload=preload, verbose="error")
+    return quietly(path, read)
+
+
+def quietly(path: Path, read: Callable[[], _Read]) -> _Read:
+    """Call a reader of MNE, one thread at a time, and log its warnings.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    read : callable
+        Reads it.
+
+    Returns
+    -------
+    object
+        What it returned.
+
+    Raises
+    ------
+    DataError
+        If anything goes wrong inside.
+    """
+    # What MNE and Python say of warnings holds for all threads.
+    with _LOCK, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = _guard(path, read)
+    for warning in caught:
+        logger.info("%s: %s", path.name, warning.message)
+    return found
+
+
+def _guard(path: Path, read: Callable[[], _Read]) -> _Read:
+    """Call a reader of MNE; whatever goes wrong inside becomes one message."""
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            raw = mne.io.read_raw(path, preload=True, verbose="error")
+        return read()
     except MemoryError:
         raise
     except Exception as error:  # readers of a dozen formats raise whatever they like
@@ -137,6 +266,3 @@ def _open(path: Path) -> Any:
             f"{path}: cannot be read as a recording ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); pass a file that MNE reads"
         ) from error
-    for warning in caught:
-        logger.info("%s: %s", path.name, warning.message)
-    return raw

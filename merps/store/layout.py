@@ -51,6 +51,7 @@ class StoredArray:
             ),
             types=tuple(facts.get("types", ())),
             distances_m=_numbers(facts.get("distances_m")),
+            optodes=facts.get("optodes"),
         )
 
     def quality(self, image: np.ndarray) -> Quality:
@@ -152,6 +153,7 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "positions": recording.positions,
         "types": recording.types,
         "distances_m": recording.distances_m,
+        "optodes": recording.optodes,
         **{
             f"annotation_{name}": tuple(getattr(a, name) for a in recording.annotations)
             for name in _ANNOTATION

@@ -1,0 +1,298 @@
+"""One person of a lab's folder: recordings cut into trials."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from merps.datasets.cutting import Cut, Span, annotated_spans, cut, reconcile
+from merps.datasets.lab_records import LabFile, LabOptions, LabPlan, LabSurvey
+from merps.datasets.montages import place_channels
+from merps.datasets.ratings import Ratings, per_second, read_ratings, rescale
+from merps.datasets.survey import TrialFailure
+from merps.errors import InputError, MerpsError, mismatch
+from merps.predictions import name_some
+from merps.readers.streams import Modality
+from merps.recording import Baseline, Recording, Trial
+from merps.shapes import Targets
+
+_NAMES = {"eeg": "EEG", "fnirs": "fNIRS"}
+
+
+class OpenLab:
+    """The trials of one person, planned when opened and read when asked for.
+
+    Use it in a ``with`` block. Several threads may read trials at once.
+
+    Parameters
+    ----------
+    person : str
+        Name of the person.
+    files : sequence of LabFile
+        Recordings of the person.
+    options : LabOptions
+        How they are cut.
+    """
+
+    def __init__(
+        self, person: str, files: Sequence[LabFile], options: LabOptions
+    ) -> None:
+        self.person = person
+        self._files, self._options = files, options
+        self._lock = threading.Lock()
+        self._loaded: dict[tuple[Path, Modality], Recording] = {}
+        self._waiting: dict[tuple[Path, Modality], int] = {}
+        self._survey: LabSurvey | None = None
+
+    def __enter__(self) -> "OpenLab":
+        failures: list[TrialFailure] = []
+        spans: dict[str, dict[Modality, Span]] = {}
+        for file in self._files:
+            try:
+                self._find_spans(file, spans, failures)
+            except MerpsError as error:
+                failures.append(TrialFailure(self.person, None, str(error)))
+        plans = []
+        for name in sorted(spans, key=lambda name: self._options.stimuli[name]):
+            stimulus = self._options.stimuli[name]
+            try:
+                plans.append(self._plan(name, stimulus, spans[name], failures))
+            except MerpsError as error:
+                failures.append(TrialFailure(self.person, stimulus, str(error)))
+        for plan in plans:
+            for modality, piece in plan.cuts.items():
+                key = (piece.path, modality)
+                self._waiting[key] = self._waiting.get(key, 0) + 1
+        self._survey = LabSurvey(tuple(plans), tuple(failures))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loaded.clear()
+
+    @property
+    def survey(self) -> LabSurvey:
+        """Trials, failures and notes as headers and ratings announce them."""
+        if self._survey is None:
+            raise InputError("open the person in a with block first")
+        return self._survey
+
+    @property
+    def plans(self) -> tuple[LabPlan, ...]:
+        """Trials that can be read, in stimulus order."""
+        return self.survey.plans
+
+    @property
+    def failures(self) -> tuple[TrialFailure, ...]:
+        """What cannot be used, as far as headers and ratings tell."""
+        return self.survey.failures
+
+    def read(self, plan: LabPlan) -> list[Trial | TrialFailure]:
+        """Read one trial.
+
+        Parameters
+        ----------
+        plan : LabPlan
+            One of `plans`.
+
+        Returns
+        -------
+        list of Trial or TrialFailure
+            Modalities that cannot be read, or without any finite sample, and then the
+            trial, unless no signal is left.
+        """
+        items: list[Trial | TrialFailure] = []
+        signals, rests = {}, {}
+        notes = list(plan.notes)
+        for modality, piece in plan.cuts.items():
+            try:
+                whole = self._load(piece, modality)
+                signal, rest, n_infinite = cut(whole, piece)
+                if not np.isfinite(signal.signal).any():
+                    raise mismatch(
+                        piece.path,
+                        expected=f"finite samples of {_NAMES[modality]}",
+                        found=f"none in {plan.stimulus}",
+                        remedy="export the recording again, or leave it out",
+                    )
+            except MerpsError as error:
+                items.append(TrialFailure(self.person, plan.stimulus, str(error)))
+                continue
+            if n_infinite:
+                notes.append(f"{n_infinite} infinite samples of {modality} are missing")
+            signals[modality], rests[modality] = signal, rest
+        if not signals:
+            return items
+        trial = Trial(
+            person=plan.person,
+            stimulus=plan.stimulus,
+            eeg=signals.get("eeg"),
+            fnirs=signals.get("fnirs"),
+            baseline=Baseline(eeg=rests.get("eeg"), fnirs=rests.get("fnirs")),
+            targets=plan.targets,
+            notes=tuple(notes),
+        )
+        return [*items, trial]
+
+    view = read
+
+    def release(self, plan: LabPlan) -> None:
+        """Forget a file once its last trial was read.
+
+        Parameters
+        ----------
+        plan : LabPlan
+            A trial that was read.
+        """
+        with self._lock:
+            for modality, piece in plan.cuts.items():
+                key = (piece.path, modality)
+                self._waiting[key] -= 1
+                if self._waiting[key] <= 0:
+                    self._loaded.pop(key, None)
+
+    def silent(self) -> list[TrialFailure]:
+        """Tell of nothing: `read` does where it happens.
+
+        Returns
+        -------
+        list of TrialFailure
+            Empty.
+        """
+        return []
+
+    def _load(self, piece: Cut, modality: Modality) -> Recording:
+        """Read one modality of a file, once for all its trials."""
+        key = (piece.path, modality)
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = _in_stored_unit(piece.stream.load())
+            return self._loaded[key]
+
+    def _find_spans(
+        self,
+        file: LabFile,
+        spans: dict[str, dict[Modality, Span]],
+        failures: list[TrialFailure],
+    ) -> None:
+        """Find the stimuli in one file."""
+        streams = file.open(file.path, **self._options.how)
+        if file.modality is not None:
+            streams = [s for s in streams if s.modality == file.modality]
+            if not streams:
+                raise mismatch(
+                    file.path,
+                    expected=_NAMES[file.modality],
+                    found="none in the file",
+                    remedy="correct dataset.files",
+                )
+        streams = [place_channels(s, self._options.montage) for s in streams]
+        if self._options.by_annotation:
+            found = annotated_spans(
+                file, streams, self._options.stimuli, self._options.duration_s
+            )
+        else:
+            onset_s = max(stream.header.start_s for stream in streams)
+            found = [(file.stimulus, Span(file, s, onset_s, None)) for s in streams]
+        for name, span in found:
+            if name not in self._options.stimuli:
+                raise mismatch(
+                    file.path,
+                    expected=f"a stimulus of {name_some(self._options.stimuli)}",
+                    found=repr(name),
+                    remedy="add it to dataset.stimuli",
+                )
+            own = spans.setdefault(name, {})
+            modality = span.stream.modality
+            if modality in own:
+                failures.append(
+                    TrialFailure(
+                        self.person,
+                        self._options.stimuli[name],
+                        f"{file.path}: {_NAMES[modality]} of {name!r} is in "
+                        f"{own[modality].file.path.name} already; name stimuli or "
+                        "sessions in dataset.files, or leave one file out",
+                    )
+                )
+                continue
+            own[modality] = span
+
+    def _plan(
+        self,
+        name: str,
+        stimulus: str,
+        spans: Mapping[Modality, Span],
+        failures: list[TrialFailure],
+    ) -> LabPlan:
+        """Plan one trial; ratings that cannot be used are left out and told."""
+        notes = [note for span in spans.values() for note in span.stream.notes]
+        targets = None
+        try:
+            targets = self._read_targets(name, spans, notes)
+        except MerpsError as error:
+            failures.append(TrialFailure(self.person, stimulus, str(error)))
+        where = f"{self.person} {name}"
+        cuts = reconcile(
+            where,
+            spans,
+            None if targets is None else len(targets),
+            is_marked=self._options.by_annotation,
+            rest_s=self._options.rest_s if self._options.by_annotation else 0.0,
+            notes=notes,
+        )
+        return LabPlan(
+            person=self.person,
+            stimulus=stimulus,
+            cuts=cuts,
+            targets=targets,
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _read_targets(
+        self, name: str, spans: Mapping[Modality, Span], notes: list[str]
+    ) -> Targets | None:
+        """Read the ratings of one trial; None where there are none."""
+        options = self._options.targets or {}
+        scale = options.get("scale") and tuple(options["scale"])
+        for span in spans.values():
+            ratings = span.file.ratings and span.file.ratings()
+            if ratings:
+                shifted = replace(ratings, times_s=ratings.times_s - span.onset_s)
+                until = shifted.times_s < (span.stated_s or np.inf)
+                kept = Ratings(shifted.times_s[until], shifted.values[until])
+                values = per_second(f"{span.file.path} {name}", kept)
+                return rescale(span.file.path, values, scale)
+        if options.get("path") is None:
+            return None
+        names = dict(next(iter(spans.values())).file.names)
+        if self._options.by_annotation or not names.get("stimulus"):
+            names["stimulus"] = name
+        names = {key: value for key, value in names.items() if value}
+        files = self._options.rating_files(**names)
+        if len(files) != 1:
+            text = name_some(path.name for path in files)
+            if files:
+                raise mismatch(
+                    f"{self.person} {name}",
+                    expected="one table of ratings",
+                    found=text,
+                    remedy="name {person} and {stimulus} in dataset.targets.path",
+                )
+            notes.append("no ratings, there is no table of them")
+            return None
+        columns = {k: options[k] for k in ("time", "valence", "arousal")}
+        ratings = read_ratings(
+            files[0],
+            **columns,
+            rate_hz=options["rate_hz"],
+            offset_s=options["offset_s"],
+        )
+        return rescale(files[0], per_second(files[0], ratings), scale)
+
+
+def _in_stored_unit(recording: Recording) -> Recording:
+    """Return volts as microvolts, as those of MER-PS are thought to be."""
+    if recording.unit != "V":
+        return recording
+    return replace(recording, unit="uV", signal=1e6 * recording.signal)

@@ -1,0 +1,206 @@
+"""What a lab's own folder holds, as records: files, options, plans."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from merps.datasets.cutting import Cut
+from merps.datasets.layout import is_inside
+from merps.datasets.ratings import Ratings
+from merps.datasets.survey import TrialFailure
+from merps.datasets.templates import Template
+from merps.readers.columns import Column
+from merps.readers.files import open_recording
+from merps.readers.streams import Modality, Stream
+from merps.shapes import Targets
+
+
+@dataclass(frozen=True)
+class LabFile:
+    """A recording and whose it is.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    person, stimulus : str
+        Names; the stimulus as the lab calls it.
+    names : mapping of str to str
+        What the path says, for the paths of ratings.
+    modality : str, optional
+        The one modality to take; all that are in the file if absent.
+    side_files : tuple of Path
+        Further files that decide what is read.
+    open : callable
+        Opens the recording.
+    ratings : callable, optional
+        Returns ratings on the time axis of the recording, and None without any.
+    """
+
+    path: Path
+    person: str
+    stimulus: str
+    names: Mapping[str, str]
+    modality: str | None = None
+    side_files: tuple[Path, ...] = ()
+    open: Callable[..., tuple[Stream, ...]] = open_recording
+    ratings: Callable[[], Ratings | None] | None = None
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """How recordings are cut into trials, and where ratings are.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder.
+    stimuli : mapping of str to str
+        Number of each stimulus, such as ``V01``, by the lab's name for it.
+    by_annotation : bool
+        Stimuli begin at annotations; else a file is a stimulus.
+    duration_s : float, optional
+        Length of each stimulus, where annotations do not say it.
+    rest_s : float
+        Rest before an annotated stimulus that is kept as its baseline.
+    targets : mapping, optional
+        Path, columns and scale of the ratings.
+    how : mapping
+        Keywords of `open_recording`.
+    montage : str, optional
+        Name of the standard montage that gives EEG channels their positions.
+    tables : tuple of Path
+        Every table of ratings.
+    """
+
+    root: Path
+    stimuli: Mapping[str, str]
+    by_annotation: bool
+    duration_s: float | None
+    rest_s: float
+    targets: Mapping[str, Any] | None
+    how: Mapping[str, Any]
+    montage: str | None
+    tables: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_section(
+        cls,
+        root: Path,
+        section: Mapping[str, Any],
+        *,
+        stimuli: Mapping[str, str],
+        columns: Sequence[Column] | None,
+    ) -> "LabOptions":
+        """Take what concerns a person from the ``dataset`` section.
+
+        Parameters
+        ----------
+        root : Path
+            The data folder.
+        section : mapping
+            The options, as plain values.
+        stimuli : mapping of str to str
+            Numbers of the stimuli by name.
+        columns : sequence of Column, optional
+            What the columns of XDF streams are.
+
+        Returns
+        -------
+        LabOptions
+            The record.
+        """
+        return cls(
+            root=root,
+            stimuli=stimuli,
+            by_annotation=section["onsets"] == "annotations",
+            duration_s=section["duration_s"],
+            rest_s=section["rest_s"],
+            targets=section["targets"],
+            how={
+                "length_unit": section["length_unit"],
+                "streams": section["streams"],
+                "columns": columns,
+            },
+            montage=section["montage"],
+            tables=_find_tables(root, section["targets"]),
+        )
+
+    def rating_files(self, **names: str) -> tuple[Path, ...]:
+        """List the tables of ratings of a person, or of a trial.
+
+        Parameters
+        ----------
+        **names : str
+            Person, and perhaps stimulus and session.
+
+        Returns
+        -------
+        tuple of Path
+            In natural order.
+        """
+        if not self.tables:
+            return ()
+        template = Template(self.targets["path"]).fill(names)
+        return tuple(
+            path
+            for path in self.tables
+            if template.fits(path.relative_to(self.root).as_posix())
+        )
+
+
+def _find_tables(root: Path, targets: Mapping[str, Any] | None) -> tuple[Path, ...]:
+    """List every table of ratings; links that leave the folder do not count."""
+    if targets is None or targets["path"] is None:
+        return ()
+    template = Template(targets["path"])
+    return tuple(
+        path
+        for path in sorted(root.rglob("*"))
+        if template.fits(path.relative_to(root).as_posix())
+        and path.is_file()
+        and is_inside(root, path)
+    )
+
+
+@dataclass(frozen=True)
+class LabPlan:
+    """A trial as headers and ratings announce it.
+
+    Parameters
+    ----------
+    person, stimulus : str
+        Names, such as ``S01`` and ``V01``.
+    cuts : mapping of str to Cut
+        Where each modality lies in its file.
+    targets : ndarray of float64, shape (time, 2), optional
+        Valence and arousal per second.
+    notes : tuple of str
+        What was assumed or put right.
+    """
+
+    person: str
+    stimulus: str
+    cuts: Mapping[Modality, Cut]
+    targets: Targets | None = field(repr=False)
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabSurvey:
+    """All trials of one person as headers and ratings announce them.
+
+    Parameters
+    ----------
+    plans : tuple of LabPlan
+        Trials that can be read, in stimulus order.
+    failures : tuple of TrialFailure
+        What cannot.
+    notes : tuple of str
+        Remarks on whole files.
+    """
+
+    plans: tuple[LabPlan, ...]
+    failures: tuple[TrialFailure, ...]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,380 @@
+"""A first look at any folder, and the configuration that it seems to need."""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merps.datasets.bids import list_bids
+from merps.datasets.guessing import Guess, generalize, guess_distinct
+from merps.datasets.lab import WHOLE, find_recordings
+from merps.datasets.layout import find_folder
+from merps.datasets.looking import Look, find_rated, open_one, tell_signals
+from merps.datasets.montages import standard_positions
+from merps.datasets.templates import Template
+from merps.errors import DataError, InputError, mismatch
+from merps.predictions import name_some
+from merps.recording import Recording
+from merps.samples import natural_order
+from merps.store.files import replace_file, writing
+
+logger = logging.getLogger(__name__)
+
+_MONTAGE = "colin27_1005"
+#: Scales of ratings that are looked for, the tightest one that holds all counts.
+_SCALES = (
+    *((-1.0, 1.0), (0.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0)),
+    *((-100.0, 100.0), (0.0, 100.0), (1.0, 255.0), (0.0, 255.0), (-1000.0, 1000.0)),
+)
+_BIDS = re.compile(r"sub-[^/]+/(ses-[^/]+/)?(eeg|nirs)/")
+#: Most files that are opened for a look.
+_OPENED = 200
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a folder seems to hold, and a configuration for it.
+
+    Parameters
+    ----------
+    path : Path
+        Where the configuration was written.
+    files, people : int
+        How many recordings can be read, and of how many people.
+    findings : tuple of str
+        What was found, in sentences.
+    warnings : tuple of str
+        What a person must look at.
+    text : str
+        The configuration.
+    """
+
+    path: Path
+    files: int
+    people: int
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    text: str = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object that ``merps init --json`` prints."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def init_config(root: Path | str, out: Path | str) -> Proposal:
+    """Look at a folder and write a configuration that fits it.
+
+    Parameters
+    ----------
+    root : Path
+        Any folder of recordings; nothing in it is changed.
+    out : Path
+        The YAML file to write; it must not be there yet.
+
+    Returns
+    -------
+    Proposal
+        What was found, and the configuration as written.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or no recording in it that can be read.
+    InputError
+        If `out` is there already.
+    SpaceError
+        If it cannot be written.
+    """
+    root, out = Path(root), Path(out)
+    if out.exists():
+        raise InputError(f"{out} is there already; choose another --out, or remove it")
+    if not root.is_dir():
+        found = "a file" if root.exists() else "no such folder"
+        raise mismatch(root, expected="a folder", found=found, remedy="check the path")
+    proposal = _known_layout(root, out) or _propose(root.resolve(), out)
+    data = proposal.text.encode("utf-8", "replace")
+    with writing(out, needed_bytes=len(data)):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, data)
+    return proposal
+
+
+def _known_layout(root: Path, out: Path) -> Proposal | None:
+    """Return the short configuration of a folder of MER-PS or REFED."""
+    try:
+        folder = find_folder(root)
+    except DataError:
+        return None
+    if not any((folder.root / "data" / p).glob("*.mat") for p in folder.people):
+        return None
+    text = (
+        f"# {root}: laid out as MER-PS or REFED ({folder.layout}), which takes no\n"
+        "# description. Options that differ from the defaults go here.\n\n"
+        "dataset: null\n"
+    )
+    finding = f"the layout of MER-PS or REFED ({folder.layout})"
+    n_files = sum(
+        1 for p in folder.people for _ in (folder.root / "data" / p).iterdir()
+    )
+    return Proposal(out, n_files, len(folder.people), (finding,), (), text)
+
+
+def _propose(root: Path, out: Path) -> Proposal:
+    """Look at recordings and tables, and write down what they seem to be."""
+    look = Look(root)
+    recordings = find_recordings(root)
+    names = [path.relative_to(root).as_posix() for path in recordings]
+    for name, path in list(zip(names, recordings, strict=True))[:_OPENED]:
+        open_one(look, name, path)
+    if len(recordings) > _OPENED:
+        look.findings.append(f"only the first {_OPENED} recordings were opened")
+    if not look.streams:
+        reasons = "; ".join(look.warnings[:3])
+        raise mismatch(
+            root,
+            expected="recordings (EDF, BDF, FIF, BrainVision, EEGLAB, SNIRF or XDF)",
+            found=f"{len(recordings)} that cannot be read: {reasons}"
+            if recordings
+            else "none",
+            remedy="convert them to one of these formats",
+        )
+    readable = [n for n in names if n in look.streams or len(names) > _OPENED]
+    is_bids = any(map(_BIDS.match, readable))
+    tell_signals(look)
+    guesses = [] if is_bids else guess_distinct(readable)
+    owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
+    people = sorted({own["person"] for own in owners.values()}, key=natural_order)
+    targets = [] if is_bids else _find_targets(look, owners)
+    lines = [
+        f"# Written by `merps init` after a look at {root.name}.",
+        "# Read it through, correct what is a guess, and then run:",
+        f"#   merps check DATA --config {out.name}",
+        f"#   merps preprocess DATA --config {out.name} --out STORE",
+        *_comment(look.findings),
+        *(f"# WARNING: {text}" for text in look.warnings),
+        "",
+        "dataset:",
+        *_file_lines(guesses, is_bids),
+        *_stimulus_lines(look, owners),
+        *targets,
+        *_reading_lines(look),
+        *_preprocess_lines(look),
+    ]
+    return Proposal(
+        path=out,
+        files=len(look.streams),
+        people=len(people),
+        findings=tuple(look.findings),
+        warnings=tuple(look.warnings),
+        text="\n".join(lines) + "\n",
+    )
+
+
+def _owners(
+    names: Sequence[str], guesses: Sequence[Guess]
+) -> dict[str, dict[str, str]]:
+    """Return person and stimulus of each recording, as the guesses have it."""
+    owners = {}
+    for guess in guesses:
+        template = Template(guess.path)
+        for name in guess.files:
+            found = template.match(name) or {}
+            owners[name] = {
+                "person": guess.person or found.get("person") or "",
+                "stimulus": found.get("stimulus") or WHOLE,
+            }
+    return {name: owners[name] for name in names if name in owners}
+
+
+def _bids_owners(look: Look) -> dict[str, dict[str, str]]:
+    """Return person and stimulus of each recording of a BIDS data set."""
+    files, _ = list_bids(look.root, {"task": None})
+    n_rated = sum(file.ratings is not None and bool(file.ratings()) for file in files)
+    look.findings.append(f"a BIDS data set; ratings beside {n_rated} recordings")
+    return {
+        file.path.relative_to(look.root).as_posix(): {
+            "person": file.person,
+            "stimulus": file.stimulus,
+        }
+        for file in files
+    }
+
+
+def _comment(findings: Sequence[str]) -> list[str]:
+    """Return findings as comments."""
+    return ["#", "# Found:", *(f"#   {text}" for text in findings)]
+
+
+def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
+    """Return the part that says which files are whose."""
+    if is_bids:
+        return [
+            "  layout: bids        # EEG and fNIRS of one subject and run are joined"
+        ]
+    lines = [
+        "  files:              # the first path that fits counts; {person}, {session}",
+        "                      # and {stimulus} are names, * anything, **/ any folders",
+    ]
+    for guess in guesses:
+        lines.append(f"    - path: {_quote(guess.path)}   # {len(guess.files)} files")
+        if guess.person is not None:
+            lines.append(f"      person: {_quote(guess.person)}")
+    return lines
+
+
+def _stimulus_lines(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the part that says what the stimuli are."""
+    stimuli = sorted({own["stimulus"] for own in owners.values()}, key=natural_order)
+    lines = ["  onsets: file        # a file is a stimulus, from its first sample on"]
+    if stimuli:
+        lines.append(
+            "  stimuli:            # the same number is the same stimulus for all"
+        )
+        lines += [
+            f"    V{number:02d}: {_quote(name)}"
+            for number, name in enumerate(stimuli, start=1)
+        ]
+    labels: Counter[str] = Counter(
+        mark.label
+        for own in look.streams.values()
+        for mark in own[0].header.annotations
+    )
+    if labels:
+        text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
+        lines += [
+            f"  # Annotations in the files: {text}.",
+            "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'):",
+            "  #   onsets: annotations",
+            "  #   stimuli: {V01: first label, V02: second label}",
+            "  #   duration_s: null    # seconds, where annotations have no duration",
+        ]
+    return lines
+
+
+def _find_targets(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the part that says where ratings are."""
+    tables = find_rated(look.root)
+    path = generalize(tables, owners)
+    if path is None:
+        if tables:
+            look.warnings.append(
+                f"{name_some(tables)} may hold ratings, but name no person"
+            )
+        else:
+            look.findings.append("no table with valence and arousal")
+        return [
+            "  targets: null       # or {path: '{person}_{stimulus}.csv'}: a table of",
+            "                      # time (s), valence, arousal",
+        ]
+    fitting = {n: t for n, t in tables.items() if Template(path).fits(n)}
+    columns = next(iter(fitting.values()))[0]
+    values = np.concatenate([values for _, values in fitting.values()])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    look.findings.append(f"ratings in {len(fitting)} tables, from {low:g} to {high:g}")
+    lines = ["  targets:", f"    path: {_quote(path)}"]
+    lines += [f"    {name}: {_quote(column)}" for name, column in columns.items()]
+    if low >= 1 and 10 < high <= 255:
+        return [*lines, "    scale: null       # 1 to 255, as the ratings are"]
+    scale = next((s for s in _SCALES if s[0] <= low and high <= s[1]), (low, high))
+    look.warnings.append(
+        f"the scale of the ratings is a guess: {scale[0]:g} to {scale[1]:g}"
+    )
+    return [
+        *lines,
+        f"    scale: [{scale[0]:g}, {scale[1]:g}]     # a guess; it becomes 1 to 255",
+    ]
+
+
+def _reading_lines(look: Look) -> list[str]:
+    """Return the part that says how files are read."""
+    lines = []
+    eeg = [s.header for s in look.of("eeg") if s.header.positions is None]
+    if eeg:
+        known = standard_positions(_MONTAGE)
+        names = {name.upper() for header in eeg for name in header.channels}
+        share = len(names & set(known)) / len(names)
+        if share >= 0.5:
+            lines.append(
+                f"  montage: {_MONTAGE} # positions by name, for EEG without any; "
+                "null: none"
+            )
+    if look.length_unit is not None:
+        lines += [
+            "  # WARNING: the files state another unit, with which no light would come",
+            "  # back from a brain. Concentrations depend on it: make sure.",
+            f"  length_unit: {look.length_unit}",
+        ]
+    if any(
+        "state no wavelengths" in note for s in look.of("fnirs") for note in s.notes
+    ):
+        lines += [
+            "  channels: null      # a table of the fNIRS columns as channels.tsv in",
+            "                      # BIDS: name, source, detector, wavelength_nominal",
+        ]
+    return lines
+
+
+def _preprocess_lines(look: Look) -> list[str]:
+    """Return the part that says what is kept of the signals."""
+    headers = [stream.header for stream in look.of("fnirs")]
+    if not headers:
+        return []
+    if all(len(header.kinds) >= 2 for header in headers):
+        return _optics_lines(headers)
+    kinds = {header.kinds for header in headers}
+    if len(kinds) > 1:
+        text = " | ".join(", ".join(own) for own in sorted(kinds))
+        look.warnings.append(
+            f"fNIRS of several kinds, preprocess one at a time: {text}"
+        )
+    listed = f"[{', '.join(min(kinds))}]"
+    return [
+        "",
+        "preprocess:",
+        "  fnirs:",
+        f"    kinds: {listed}   # what the files hold: no concentration without",
+        "                      # two wavelengths",
+        "    quality:",
+        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
+        "",
+        "features:",
+        f"  kinds: {listed}",
+    ]
+
+
+def _optics_lines(headers: Sequence[Recording]) -> list[str]:
+    """Return the part that says how light becomes concentrations."""
+    lines = [
+        "",
+        "preprocess:",
+        "  fnirs:              # light becomes concentrations of HbO, HbR and HbT",
+        "    quality:",
+        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
+    ]
+    light = [header for header in headers if header.kinds[0].endswith("nm")]
+    if light:
+        lines += [
+            "    optics:",
+            "      age_y: 25.0     # of the people, for the path of light: correct it",
+        ]
+    if any(header.distances_m is None for header in light):
+        lines.append("      distance_m: 0.03 # a guess: some files state no distances")
+    return lines
+
+
+def _quote(text: str) -> str:
+    """Return a text as YAML takes it literally."""
+    if not text.isprintable():
+        return json.dumps(text)
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _clip(label: str) -> str:
+    """Return a label on one line, short."""
+    return " ".join(label.split())[:30]

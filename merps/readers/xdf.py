@@ -1,0 +1,384 @@
+"""XDF files of the Lab Streaming Layer: several streams on one time axis."""
+
+import io
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merps.errors import DataError, InputError, SpaceError, mismatch
+from merps.interchange import VOLTS
+from merps.predictions import name_some
+from merps.readers.columns import Column, column_of, pairs_and_kinds
+from merps.readers.naming import clean_names, type_by_name
+from merps.readers.streams import Modality, Stream, drop_repeated
+from merps.readers.timing import Grid, lay_grid, onto_grid
+from merps.readers.xdf_chunks import measure_whole_part
+from merps.recording import Annotation, Recording
+
+_MODALITIES = {"eeg": "eeg", "exg": "eeg", "nirs": "fnirs", "fnirs": "fnirs"}
+_TYPES = ("eeg", "eog", "ecg", "emg")
+#: Streams of markers that never differ by more than this are copies of each other.
+_SAME_S = 0.010
+_LOCK = threading.Lock()
+
+
+def open_xdf(
+    path: Path,
+    *,
+    streams: Mapping[str, str] | None = None,
+    columns: Sequence[Column] | None = None,
+) -> tuple[Stream, ...]:
+    """Read an XDF file; a file that was cut off, up to its last good chunk.
+
+    Clocks are synchronized by pyxdf, also across resets. Time stamps count, and stated
+    rates do not: the rate is that of the stamps, and what lies between stretches is
+    NaN. Seconds count from the first sample of any regular stream.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    streams : mapping of str to str, optional
+        Names of the streams to take, by modality; else the one with most channels.
+    columns : sequence of Column, optional
+        What the columns of the fNIRS stream are, where the file does not say it.
+
+    Returns
+    -------
+    tuple of Stream
+        At most one stream of EEG and one of fNIRS; markers are their annotations.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or has no samples of EEG or fNIRS.
+    InputError
+        If pyxdf is not installed.
+    SpaceError
+        If there is no memory for it.
+    """
+    notes: list[str] = []
+    contents = _load(path, notes)
+    chosen: dict[Modality, dict] = {}
+    for modality in ("eeg", "fnirs"):
+        stream = _choose(path, contents, modality, (streams or {}).get(modality), notes)
+        if stream is not None:
+            chosen[modality] = stream
+    if not chosen:
+        raise mismatch(
+            path,
+            expected="samples in a stream of type EEG or NIRS",
+            found=name_some(map(_describe, contents)) or "no streams",
+            remedy="name the stream, as dataset.streams in the configuration",
+        )
+    try:
+        grids = {m: lay_grid(np.asarray(s["time_stamps"])) for m, s in chosen.items()}
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from error
+    origin_s = min(grid.start_s for grid in grids.values())
+    annotations = _annotations(contents, origin_s, notes)
+    found = []
+    for modality, stream in chosen.items():
+        grid, own = grids[modality], [*notes, *grids[modality].notes]
+        _note_rate(stream, grid, own)
+        wrap = _eeg if modality == "eeg" else partial(_fnirs, columns=columns)
+        recording = wrap(path, stream, grid, own)
+        whole = replace(
+            recording, start_s=grid.start_s - origin_s, annotations=annotations
+        )
+        found.append(Stream(modality, whole, partial(_same, whole), tuple(own)))
+    return tuple(found)
+
+
+def _same(recording: Recording) -> Recording:
+    """Return what was read already: time stamps come with the samples."""
+    return recording
+
+
+def _load(path: Path, notes: list[str]) -> list[dict]:
+    """Read all streams, with time stamps on one clock."""
+    try:
+        import pyxdf
+    except ImportError as error:
+        raise InputError(
+            f"{path}: reading XDF takes pyxdf; install it with: pip install "
+            "'merps[xdf]'"
+        ) from error
+    try:
+        part = measure_whole_part(path)
+        if not part.is_xdf:
+            raise mismatch(
+                path,
+                expected="XDF",
+                found="a file that does not begin with XDF:",
+                remedy="pass a file of LabRecorder",
+            )
+        source: Any = path
+        if part.note is not None:
+            notes.append(part.note)
+            with path.open("rb") as file:
+                source = io.BytesIO(file.read(part.n_bytes))
+        with _silence(logging.getLogger("pyxdf")):  # it repeats what we tell
+            contents, _ = pyxdf.load_xdf(
+                source, synchronize_clocks=True, dejitter_timestamps=False
+            )
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise SpaceError(f"{path}: no memory for its samples") from error
+    except Exception as error:  # it raises whatever it likes on a damaged file
+        raise DataError(
+            f"{path}: cannot be read as XDF ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); pass a whole file"
+        ) from error
+    return contents
+
+
+@contextmanager
+def _silence(logger: logging.Logger) -> Iterator[None]:
+    """Let a logger say nothing, one thread at a time."""
+    with _LOCK:
+        former = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(former)
+
+
+def _choose(
+    path: Path,
+    contents: Sequence[dict],
+    modality: Modality,
+    name: str | None,
+    notes: list[str],
+) -> dict | None:
+    """Choose the stream of a modality: the one named, or the one with most channels."""
+    if name is not None:
+        named = [s for s in contents if _fact(s, "name") == name and _n_samples(s) > 1]
+        if not named:
+            raise mismatch(
+                path,
+                expected=f"samples in a stream {name!r}",
+                found=name_some(map(_describe, contents)) or "no streams",
+                remedy="correct dataset.streams in the configuration",
+            )
+        return named[0]
+    fitting = [s for s in contents if _modality(s) == modality and _is_regular(s)]
+    if not fitting:
+        return None
+    widest = max(fitting, key=lambda s: int(_fact(s, "channel_count")))
+    others = [repr(_fact(s, "name")) for s in fitting if s is not widest]
+    if others:
+        notes.append(
+            f"{_fact(widest, 'name')!r} is read as {modality}, {name_some(others)} not"
+        )
+    return widest
+
+
+def _modality(stream: dict) -> str | None:
+    """Tell what a stream is by its type, or by the types of its channels."""
+    known = _MODALITIES.get(_fact(stream, "type").strip().lower())
+    if known:
+        return known
+    types = {row.get("type", "").lower() for row in _channel_rows(stream)}
+    return next((_MODALITIES[kind] for kind in sorted(types & set(_MODALITIES))), None)
+
+
+def _is_regular(stream: dict) -> bool:
+    """Tell that a stream has samples of numbers at some rate."""
+    return (
+        _n_samples(stream) > 1
+        and _fact(stream, "channel_format") != "string"
+        and float(_fact(stream, "nominal_srate") or 0) > 0
+    )
+
+
+def _eeg(path: Path, stream: dict, grid: Grid, notes: list[str]) -> Recording:
+    """Wrap a stream of EEG in volts."""
+    x_ct = onto_grid(np.asarray(stream["time_series"], dtype=np.float64), grid)
+    rows = _channel_rows(stream)
+    names = [row.get("label", "") or f"ch{k + 1}" for k, row in enumerate(rows)]
+    if len(rows) != len(x_ct):
+        names = [f"ch{k + 1}" for k in range(len(x_ct))]
+        rows = [{} for _ in names]
+        notes.append("its EEG channels have no names")
+    stated = [row.get("type", "").lower() or "eeg" for row in rows]
+    types = [
+        type_by_name(name, kind if kind in _TYPES else "eeg" if kind == "exg" else kind)
+        for name, kind in zip(names, stated, strict=True)
+    ]
+    kept = [k for k, kind in enumerate(types) if kind in _TYPES]
+    if not any(types[k] == "eeg" for k in kept):
+        raise mismatch(
+            path,
+            expected="channels of EEG",
+            found=name_some(sorted(set(types))),
+            remedy="name another stream, as dataset.streams in the configuration",
+        )
+    units = [rows[k].get("unit", "") for k in kept]
+    if not all(units):
+        notes.append("the unit of its EEG is not stated, microvolts are assumed")
+    scales = [_to_volts(path, unit) for unit in units]
+    own = tuple(types[k] for k in kept)
+    cleaned = clean_names(names)
+    return Recording(
+        signal=x_ct[kept] * np.array(scales)[:, None],
+        rate_hz=grid.rate_hz,
+        start_s=0.0,
+        channels=tuple(cleaned[k] for k in kept),
+        quantity="voltage",
+        unit="V",
+        types=own if set(own) != {"eeg"} else (),
+    )
+
+
+def _fnirs(
+    path: Path,
+    stream: dict,
+    grid: Grid,
+    notes: list[str],
+    *,
+    columns: Sequence[Column] | None,
+) -> Recording:
+    """Wrap a stream of fNIRS, by pair and wavelength where these are known."""
+    x_ct = onto_grid(np.asarray(stream["time_series"], dtype=np.float64), grid)
+    if columns is None:
+        columns = [_column(row) for row in _channel_rows(stream)]
+    elif len(columns) > len(x_ct):
+        raise mismatch(
+            path,
+            expected=f"{len(columns)} columns, as the table of channels lists",
+            found=f"{len(x_ct)} in the stream {_fact(stream, 'name')!r}",
+            remedy="correct dataset.channels in the configuration",
+        )
+    pairs, kinds, places = pairs_and_kinds(columns)
+    if not pairs:
+        notes.append(
+            "its fNIRS columns state no wavelengths: all are kept as intensity; "
+            "describe them in a table, as dataset.channels in the configuration"
+        )
+        pairs, kinds = [f"ch{k + 1}" for k in range(len(x_ct))], ["intensity"]
+        places = [(k, 0, k) for k in range(len(x_ct))]
+    elif len(places) < len(x_ct):
+        notes.append(f"{len(x_ct) - len(places)} of its columns are no fNIRS")
+    signal = np.full((len(kinds), len(pairs), x_ct.shape[1]), np.nan)
+    for column, kind, pair in places:
+        signal[kind, pair] = x_ct[column]
+    return Recording(
+        signal=signal,
+        rate_hz=grid.rate_hz,
+        start_s=0.0,
+        channels=tuple(pairs),
+        quantity=("intensity",) * len(kinds),
+        unit=("a.u.",) * len(kinds),
+        kinds=tuple(kinds),
+    )
+
+
+def _column(row: Mapping[str, str]) -> Column:
+    """Describe a column by the channel's facts in the stream."""
+    source, detector = row.get("source", ""), row.get("detector", "")
+    return column_of(
+        row.get("label", ""),
+        kind=row.get("type", ""),
+        unit=row.get("unit", ""),
+        wavelength=row.get("wavelength", row.get("wavelen", "")),
+        pair=f"{source}_{detector}" if source and detector else "",
+    )
+
+
+def _to_volts(path: Path, unit: str) -> float:
+    """Return the factor of a unit to volts; microvolts where none is stated."""
+    known = {name.lower(): scale for name, scale in VOLTS.items()}
+    known |= {"": 1e-6, "microvolts": 1e-6, "microvolt": 1e-6, "\u03bcv": 1e-6}
+    known |= {"millivolts": 1e-3, "volts": 1.0, "volt": 1.0}
+    if unit.strip().lower() not in known:
+        raise mismatch(
+            path,
+            expected="EEG in volts, millivolts or microvolts",
+            found=f"unit {unit[:40]!r}",
+            remedy="name another stream, as dataset.streams in the configuration",
+        )
+    return known[unit.strip().lower()]
+
+
+def _annotations(
+    contents: Sequence[dict], origin_s: float, notes: list[str]
+) -> tuple[Annotation, ...]:
+    """Return the markers of all streams; those of copies count once."""
+    taken: list[tuple[list[str], np.ndarray]] = []
+    found = []
+    for stream in contents:
+        if (
+            float(_fact(stream, "nominal_srate") or 0) > 0
+            and _fact(stream, "channel_format") != "string"
+        ):
+            continue
+        times_s = np.asarray(stream["time_stamps"], dtype=np.float64)
+        labels = [str(row[0] if np.ndim(row) else row) for row in stream["time_series"]]
+        if not labels:
+            continue
+        if any(
+            labels == others and np.abs(times_s - stamps).max() <= _SAME_S
+            for others, stamps in taken
+        ):
+            notes.append(
+                f"{len(labels)} markers of {_fact(stream, 'name')!r} repeat those of "
+                "another stream, and count once"
+            )
+            continue
+        taken.append((labels, times_s))
+        found += [
+            Annotation(float(time_s - origin_s), 0.0, label)
+            for time_s, label in zip(times_s, labels, strict=True)
+        ]
+    return drop_repeated(found)[0]
+
+
+def _note_rate(stream: dict, grid: Grid, notes: list[str]) -> None:
+    """Say so where time stamps contradict the stated rate."""
+    nominal_hz = float(_fact(stream, "nominal_srate"))
+    if abs(grid.rate_hz / nominal_hz - 1) > 1e-3:
+        name = _fact(stream, "name")
+        notes.append(
+            f"{name!r} states {nominal_hz:.4g} Hz, but its time stamps "
+            f"say {grid.rate_hz:.4g} Hz, which counts"
+        )
+
+
+def _channel_rows(stream: dict) -> list[dict[str, str]]:
+    """Return what a stream says about its channels, one mapping each."""
+    rows: Any = stream["info"].get("desc")
+    for name in ("channels", "channel"):
+        first = rows[0] if isinstance(rows, list) and rows else None
+        rows = first.get(name) if isinstance(first, Mapping) else None
+    return [
+        {key: str(value[0]) for key, value in row.items() if value and value[0]}
+        for row in rows or []
+        if isinstance(row, Mapping)
+    ]
+
+
+def _fact(stream: dict, name: str) -> str:
+    """Return one fact of a stream as text."""
+    value = stream["info"].get(name) or [""]
+    return str(value[0] if isinstance(value, list) else value)
+
+
+def _n_samples(stream: dict) -> int:
+    """Return how many samples a stream has."""
+    return len(stream["time_stamps"])
+
+
+def _describe(stream: dict) -> str:
+    """Name a stream for a message."""
+    name, kind = _fact(stream, "name"), _fact(stream, "type")
+    return f"{name!r} of type {kind!r} with {_n_samples(stream)} samples"
