@@ -381,11 +381,8 @@ class Config(Section):
         chosen["fnirs.motion"] = steps.fnirs.motion != "none"
         chosen["fnirs.short_channels"] = steps.fnirs.short_channels
         chosen["synchrony"] = steps.synchrony
-        found += [
-            f"preprocess.{name} looks at the whole trial"
-            for name, is_on in chosen.items()
-            if is_on
-        ]
+        on = (name for name, is_on in chosen.items() if is_on)
+        found += [f"preprocess.{name} looks at the whole trial" for name in on]
         for name, signal in (("windows", "eeg"), ("fnirs_windows", "fnirs")):
             to_hz = getattr(self.preprocess, signal).to_hz
             length = getattr(self, name).window_s * to_hz
