@@ -648,6 +648,17 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(capsys):
     assert shown(quiet=True) == "in between\n"
 
 
+def test_a_log_of_many_steps_has_a_line_for_each_hundredth(capsys):
+    session = Session(as_json=True, quiet=False, debug=False)
+    with session.progress("work") as steps:
+        steps.expect(1000)
+        for unit in range(1000):
+            steps.done(str(unit))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 100
+    assert (lines[0], lines[-1]) == ("work 10/1000 9", "work 1000/1000 999")
+
+
 def test_names_are_printed_as_they_are(capsys):
     session = Session(as_json=False, quiet=False, debug=False)
     session.say("[red]x[/red] :warning: 12")

@@ -181,7 +181,7 @@ class Steps:
     bar : rich.progress.Progress, optional
         Shows it on a terminal.
     tell : callable, optional
-        Gets a line a step instead.
+        Gets lines instead: one a step, or one for every hundredth of many steps.
     """
 
     def __init__(
@@ -219,9 +219,14 @@ class Steps:
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, advance=1, unit=unit)
-        elif self._tell is not None:
+        elif self._tell is not None and self._is_told():
             of = "" if self._total is None else f"/{self._total}"
             self._tell(f"{self._title} {self._done}{of} {unit}")
+
+    def _is_told(self) -> bool:
+        """Tell whether a hundredth of the work is full; logs are read by people."""
+        total = max(self._total or 0, 100)
+        return self._done * 100 // total > (self._done - 1) * 100 // total
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., None]:
