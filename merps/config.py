@@ -57,7 +57,7 @@ def load_section(
     kind : type
         The section that the file holds.
     source : str or Path, optional
-        As for `load_config`.
+        A YAML file; presets are of `Config` only.
     overrides : sequence of str
         As for `load_config`.
 
@@ -73,7 +73,8 @@ def load_section(
     """
     document = Document()
     if source is not None:
-        document.read(*_open_source(source))
+        presets = preset_names() if kind is Config else ()
+        document.read(*_open_source(source, presets))
     for override in overrides:
         document.override(override)
     problems = list(document.problems)
@@ -121,17 +122,15 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(n[:-5] for n in names if n.endswith(".yaml")))
 
 
-def _open_source(source: str | Path) -> tuple[str, str]:
+def _open_source(source: str | Path, presets: Sequence[str]) -> tuple[str, str]:
     """Return the name and the text of a file or a preset."""
     entry = path = Path(source)
-    if not path.is_file() and path.name == str(source) and not path.suffix:
+    if not path.is_file() and str(source) in presets:
         entry = shipped(PRESETS) / f"{path.name}.yaml"
     if not entry.is_file():
+        known = f" or a preset ({', '.join(presets)})" if presets else ""
         found = "a folder" if path.is_dir() else "no such file"
-        raise ConfigError(
-            f"{source}: expected a YAML file or a preset "
-            f"({', '.join(preset_names())}), found {found}"
-        )
+        raise ConfigError(f"{source}: expected a YAML file{known}, found {found}")
     try:
         with entry.open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
