@@ -209,7 +209,9 @@ def test_an_endpoint_that_fails_stops_the_run_after_the_retries(
 ):
     with (
         Endpoint(prefers_good, status=status) as endpoint,
-        pytest.raises(DataError, match=r"does not answer after 2 attempts .* are kept"),
+        pytest.raises(
+            DataError, match=r"does not answer, with up to 1 retries .* are kept"
+        ),
     ):
         run(PREFER, media, tmp_path, endpoint, retries=1)
     assert len(endpoint.requests) == (2 if status == 500 else 1)

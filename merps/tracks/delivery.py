@@ -44,12 +44,12 @@ def score_track(
     gold = gold or (config.data.gold and Path(config.data.gold))
     if not gold:
         raise InputError("there is no gold table; name it as data.gold, or pass --gold")
-    column = config.data.gold_label
-    track, options = config.track, config.data
+    track, data = config.track, config.data
+    named = {"track": track, "labeled": True, "options": data}
     return score_answers(
         track,
-        read_table(gold, track=track, labeled=True, options=options, column=column),
-        read_table(answers, track=track, labeled=True, options=options),
+        read_table(gold, column=data.gold_label, **named),
+        read_table(answers, **named),
         wheels=wheels_of(config) if track == "fg" else None,
         n_resamples=config.bootstrap,
         seed=config.seed,
@@ -89,7 +89,8 @@ def submit_track(
             Path(config.run),
             expected="predictions of the candidates",
             found="none",
-            remedy=f"make them with: merps track {config.track} predict CONFIG",
+            remedy=f"make them with: merps track {config.track} "
+            f"{'judge' if by == 'judge' else 'predict'} CONFIG",
         )
     path = places[maker]
     card = read_sealed(path.with_suffix(".json"), remedy=_REMEDY)

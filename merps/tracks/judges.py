@@ -211,10 +211,10 @@ class Judge:
     def _failed(self, error: Exception) -> DataError:
         """Say that the endpoint is of no use."""
         return DataError(
-            f"{self.options.url}: the judge does not answer after "
-            f"{1 + self.options.retries} attempts ({type(error).__name__}: "
-            f"{str(error)[:200]}); answers so far are kept, start the endpoint and run "
-            "again"
+            f"{self.options.url}: the judge does not answer, with up to "
+            f"{self.options.retries} retries ({type(error).__name__}: "
+            f"{str(error)[:200]}); answers so far are kept, start the endpoint, look "
+            "at judge.url and judge.model, and run again"
         )
 
 

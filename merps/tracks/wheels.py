@@ -123,13 +123,18 @@ def read_wheels(folder: Path) -> Wheels:
     )
     if read.counts != OFFICIAL_COUNTS:
         logger.warning(
-            "%s: %s forms, base words and words of the wheels, %s in MER2026; scores "
-            "differ from the official ones",
+            "%s: holds %s, and in MER2026 %s; scores differ from the official ones",
             folder,
-            read.counts,
-            OFFICIAL_COUNTS,
+            _counted(read.counts),
+            _counted(OFFICIAL_COUNTS),
         )
     return read
+
+
+def _counted(counts: Sequence[int]) -> str:
+    """Say how many words there are."""
+    forms, bases, *words = counts
+    return f"{forms} forms of {bases} words, {', '.join(map(str, words))} on the wheels"
 
 
 def _bases(path: Path) -> dict[str, tuple[str, ...]]:
