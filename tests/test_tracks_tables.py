@@ -144,7 +144,7 @@ def test_preferences_are_checked(tmp_path, caplog):
     ):
         prefer(tmp_path, [("s1", "x", "y", "a3")])
     with pytest.raises(DataError, match=r"1 rows have an empty a1 or a2 \(clips s1\)"):
-        prefer(tmp_path, [("s1", "", "y", "a1")])
+        prefer(tmp_path, [("s1", " ", "y", "a1")])
     prefer(tmp_path, [PREFER[0], PREFER[0]])
     assert "1 rows come more than once: s1" in caplog.text
 

@@ -102,10 +102,10 @@ def fit(
     from merps.tracks.verbs import fit_track
 
     options = _options(track, config, overrides)
-    with session.progress("encode") as steps:
+    with session.progress("fit") as steps:
         fitted = fit_track(options, jobs=jobs, progress=steps)
     session.say(f"{fitted.n_nets} nets, one a fold, in {options.run}")
-    title = f"out of fold, {fitted.n_rows} rows"
+    title = f"out of fold, {fitted.score.n} rows"
     _tell(session, title, {"majority": fitted.baseline, "model": fitted.score})
     for note in fitted.notes:
         session.say(f"Note: {note}.")
@@ -123,7 +123,7 @@ def predict(
     from merps.tracks.verbs import predict_track
 
     options = _options(track, config, overrides)
-    with session.progress("encode") as steps:
+    with session.progress("predict") as steps:
         result = predict_track(options, jobs=jobs, progress=steps)
     session.say(f"{result['rows']} answers in {result['path']}")
     session.result(result)
@@ -260,7 +260,7 @@ def _tell(
     from rich.table import Table
 
     def table(*columns: str) -> Table:
-        made = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+        made = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
         made.add_column(columns[0], no_wrap=True)
         for column in columns[1:]:
             made.add_column(column, justify="right", no_wrap=True)
@@ -279,6 +279,7 @@ def _tell(
     session.show(shown)
     if not details:
         return
+    session.say("")
     last = list(scores.values())[-1]
     if "wheels" in last.details:
         by_wheel = table("wheel", "rows", "precision", "recall", "F")

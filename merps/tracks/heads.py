@@ -8,6 +8,7 @@ from jaxtyping import Float32, Float64, Int
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from merps.engine import Progress, Silence
 from merps.errors import InputError
 from merps.splits import folds
 from merps.tracks.clips import Clips
@@ -145,6 +146,7 @@ class ClipModel(BaseEstimator):
         *,
         wheels: Wheels | None = None,
         vectors: Mapping[str, Float32[np.ndarray, " axis"]] | None = None,
+        progress: Progress | None = None,
     ) -> OutOfFold:
         """Train a net for each fold.
 
@@ -156,6 +158,8 @@ class ClipModel(BaseEstimator):
             Needed for MER-FG.
         vectors : mapping of str to ndarray of float32, shape (axis,), optional
             Of each label; needed for the kind ``embedding``.
+        progress : Progress, optional
+            Told of each net.
 
         Returns
         -------
@@ -188,6 +192,8 @@ class ClipModel(BaseEstimator):
         self.n_nets_, self.weights_ = len(parts), {}
         outputs = np.tile(prior, (len(ordered), 1))
         number = np.full(len(ordered), -1)
+        progress = progress or Silence()
+        progress.expect(len(parts))
         for k, fold in enumerate(parts):
             seed = int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0])
             with torch_settings(device=self.device, threads=self.threads, seed=seed):
@@ -205,6 +211,7 @@ class ClipModel(BaseEstimator):
             self.weights_ |= {f"{k}.{name}": array for name, array in weights.items()}
             there = np.isfinite(found[:, 0])
             outputs[there], number[learnable[fold.test]] = found[there], k
+            progress.done(f"net {k + 1}")
         self.threshold_ = 0.0
         if self.task == "fg":
             answers, self.threshold_ = code.decide_apart(

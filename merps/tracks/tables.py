@@ -220,7 +220,7 @@ def read_training(track: Track, options: DataConfig) -> ClipTable:
         groups=sum((t.groups for t in kept), ()),
     )
     if track == "prefer":
-        empty = [row for row, pair in enumerate(joined.pairs) if not all(pair)]
+        empty = rows_lacking_a_text(joined)
         some = name_some(joined.names[row] for row in empty)
         problem = f"{len(empty)} rows have an empty a1 or a2 (clips {some})"
         raise_together(joined.path, [problem] if empty else [])
@@ -238,6 +238,12 @@ def read_training(track: Track, options: DataConfig) -> ClipTable:
     problem = f"{len(absent)} clips have no group: {name_some(absent)}"
     raise_together(options.groups, [problem] if absent else [])
     return replace(joined, groups=tuple(who[name] for name in joined.names))
+
+
+def rows_lacking_a_text(table: ClipTable) -> list[int]:
+    """Return the rows of MER-Prefer of which a1 or a2 is empty."""
+    pairs = enumerate(table.pairs)
+    return [row for row, pair in pairs if not all(map(str.strip, pair))]
 
 
 def read_candidates(track: Track, options: DataConfig) -> ClipTable:

@@ -13,9 +13,7 @@ from merps.engine import Progress
 from merps.errors import InputError, mismatch
 from merps.models.persistence import DESCRIPTION, WEIGHTS, load_model, save_model
 from merps.store.files import canonical
-from merps.tracks.answers import (
-    score_labels,
-)
+from merps.tracks.answers import score_labels
 from merps.tracks.cache import SOURCE, open_store
 from merps.tracks.clips import Encoded, Growing, encode_table, export_features
 from merps.tracks.heads import ClipModel
@@ -32,7 +30,12 @@ from merps.tracks.runs import (
     write_file,
     write_missing,
 )
-from merps.tracks.tables import ClipTable, read_candidates, read_training
+from merps.tracks.tables import (
+    ClipTable,
+    read_candidates,
+    read_training,
+    rows_lacking_a_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +153,7 @@ def fit_track(
     jobs : int
         Clips encoded at a time.
     progress : Progress, optional
-        Told of each clip that is encoded.
+        Told of each clip that is encoded, and of each net.
 
     Returns
     -------
@@ -164,15 +167,13 @@ def fit_track(
     """
     table = read_training(config.track, config.data)
     wheels = wheels_of(config) if config.track == "fg" else None
-    encoded = _encode(table, config, jobs, progress)
+    steps = Growing(progress)
+    encoded = _encode(table, config, jobs, steps)
     encoded.require(config.data.max_missing_train, len(table))
     model = _make_model(config)
     run = run_folder(config)
-    found = model.fit(
-        encoded.clips,
-        wheels=wheels,
-        vectors=_label_vectors(config, table),
-    )
+    vectors = _label_vectors(config, table)
+    found = model.fit(encoded.clips, wheels=wheels, vectors=vectors, progress=steps)
     scoring = {
         "groups": encoded.clips.groups,
         "wheels": wheels,
@@ -236,10 +237,7 @@ def predict_track(
     model.set_params(device=config.head.device)
     table = read_candidates(config.track, config.data)
     encoded = _encode(table, config, jobs, progress)
-    empty = [
-        row for row, pair in enumerate(table.pairs) if not all(map(str.strip, pair))
-    ]
-    if empty:
+    if empty := rows_lacking_a_text(table):
         logger.warning("%d rows lack a text and are answered same", len(empty))
     encoded.require(config.data.max_missing, len(table))
     answers = model.predict(encoded.clips)
