@@ -174,7 +174,7 @@ class AttentionFusion(nn.Module):
         """The branch that takes the features of each block first."""
         return dict(self.branches)
 
-    def fuse(
+    def embed(
         self,
         windows: Mapping[str, Float[torch.Tensor, "_ _ _"]],
         present: Mapping[str, Bool[torch.Tensor, " row"]],
@@ -204,25 +204,6 @@ class AttentionFusion(nn.Module):
         stacked = torch.stack(parts, dim=1)
         weights = self.attention(stacked.flatten(1))
         return (weights[..., None] * stacked).sum(1)
-
-    def embed(
-        self,
-        windows: Mapping[str, Float[torch.Tensor, "_ _ _"]],
-        present: Mapping[str, Bool[torch.Tensor, " row"]],
-    ) -> Float[torch.Tensor, "row hidden"]:
-        """Join the streams of each row, as `fuse`, for the training loop.
-
-        Parameters
-        ----------
-        windows, present : mapping
-            As for `fuse`.
-
-        Returns
-        -------
-        Tensor of float, shape (row, hidden)
-            One embedding a row.
-        """
-        return self.fuse(windows, present)
 
     def decode(
         self,
@@ -289,7 +270,7 @@ class PreferenceNet(AttentionFusion):
         Parameters
         ----------
         windows, present : mapping
-            As for `fuse`, with the texts.
+            As for `AttentionFusion.embed`, with the texts.
 
         Returns
         -------
@@ -297,7 +278,7 @@ class PreferenceNet(AttentionFusion):
             Of the first and the second text.
         """
         if self.branches:
-            clip = self.fuse(windows, present)
+            clip = super().embed(windows, present)
         else:
             clip = windows[PAIR[0]].new_zeros(len(windows[PAIR[0]]), self.hidden)
         worths = []

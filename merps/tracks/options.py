@@ -186,21 +186,20 @@ def load_track(
     def absolute(place: str | None) -> str | None:
         return None if place is None else str(base / Path(place).expanduser())
 
-    data = config.data
+    data, several = config.data, ("train", "media")
     single = ("candidates", "gold", "subtitles", "groups", "wheels")
     data = data.model_copy(
         update={name: absolute(getattr(data, name)) for name in single}
-        | {name: tuple(map(absolute, getattr(data, name))) for name in ("train",)}
-        | {"media": tuple(map(absolute, data.media))}
+        | {name: tuple(map(absolute, getattr(data, name))) for name in several}
     )
     streams = {
         name: stream.model_copy(
-            update={
-                "encoder": stream.encoder
+            update={"features": absolute(stream.features)}
+            | (
+                {}
                 if stream.encoder == EGEMAPS
-                else absolute(stream.encoder),
-                "features": absolute(stream.features),
-            }
+                else {"encoder": absolute(stream.encoder)}
+            )
         )
         for name, stream in config.streams.items()
     }
