@@ -23,6 +23,17 @@ logger = logging.getLogger(__name__)
 
 _N_TRAIN, _N_CANDIDATES, _N_PEOPLE = 180, 90, 30
 _TIES, _MISTAKES = 0.08, 0.04
+# Tables with labels and of candidates, and what stands beside the names of clips.
+_TABLES = {
+    "cross": ("track1_train.csv", "track1_track2_candidate.csv"),
+    "fg": ("track2_train_human.csv", "track1_track2_candidate.csv"),
+    "prefer": ("track3_emoprefer.csv", "track3_candidate.csv"),
+}
+_COLUMNS = {
+    "cross": ("discrete",),
+    "fg": ("openset",),
+    "prefer": ("a1", "a2", "preference"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,11 @@ def simulate_track(
         If the folder cannot be written.
     """
     path, progress = Path(path), progress or Silence()
-    if track not in ("cross", "fg", "prefer"):
+    if track not in _TABLES:
         raise InputError(f"no track {track!r}; there are cross, fg and prefer")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} is not empty; choose a new folder")
-    rng = np.random.default_rng([seed, EMOTIONS.index("happy"), len(track)])
+    rng = np.random.default_rng([seed, list(_TABLES).index(track)])
     scenes = _scenes(track, n_train, n_candidates, rng)
     with writing(path, needed_bytes=10**7):
         for folder in ("video", "audio", "openface_face"):
@@ -161,16 +172,7 @@ def _write_tables(
         preference = "same" if rng.random() < _TIES else ("a2", "a1")[said]
         return (*(texts if first else texts[::-1]), preference)
 
-    columns = {
-        "cross": ("discrete",),
-        "fg": ("openset",),
-        "prefer": ("a1", "a2", "preference"),
-    }[track]
-    names = {
-        "cross": ("track1_train.csv", "track1_track2_candidate.csv"),
-        "fg": ("track2_train_human.csv", "track1_track2_candidate.csv"),
-        "prefer": ("track3_emoprefer.csv", "track3_candidate.csv"),
-    }[track]
+    names, columns = _TABLES[track], _COLUMNS[track]
     n_known = len(columns) - 1  # what candidates have, too
     rows = [(scene.name, *label(scene)) for scene in (*train, *candidates)]
     known, asked = rows[: len(train)], rows[len(train) :]
@@ -194,14 +196,10 @@ def _write_tables(
 
 def _config_text(track: str) -> str:
     """Return the configuration of a simulated track."""
-    tables = {
-        "cross": ("track1_train.csv", "track1_track2_candidate.csv"),
-        "fg": ("track2_train_human.csv", "track1_track2_candidate.csv"),
-        "prefer": ("track3_emoprefer.csv", "track3_candidate.csv"),
-    }[track]
+    labeled, asked = _TABLES[track]
     data: dict[str, Any] = {
-        "train": [tables[0]],
-        "candidates": tables[1],
+        "train": [labeled],
+        "candidates": asked,
         "gold": "gold.csv",
         "media": ["video", "audio", "openface_face"],
         "subtitles": "subtitle_chieng.csv",
