@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tracked
-from tracked import FORMS, SYNONYMS, WHEELS, write_toy_wheels
+from tracked import FORMS, SYNONYMS, WHEELS, ew_score, write_toy_wheels
 
 from merps.errors import DataError, InputError
 from merps.tracks.metrics import (
-    ew_score,
     majority,
     score_classes,
     score_openset,

@@ -8,6 +8,7 @@ import xxhash
 from merps.samples import Block
 from merps.tracks.cache import FeatureArrays
 from merps.tracks.clips import Clips
+from merps.tracks.metrics import ew_of_overlaps, overlaps
 
 #: Words and their sectors on five wheels; two of them share one on the last.
 FORMS = {"glad": "gladly, 'gladder'", "glum": "[glumly]", "grin": "", "odd": "odder"}
@@ -45,6 +46,10 @@ def write_toy_wheels(folder):
             book.active.append(list(row))
         book.save(folder / name)
     return folder
+
+
+def ew_score(gold, said, wheels):
+    return ew_of_overlaps(overlaps(gold, said, wheels))
 
 
 def make_clips(features, labels, *, groups=None, pairs=None):

@@ -64,11 +64,11 @@ def bootstrap_people(
     """
     value = score(predictions, targets)
     sums_ps2 = _sums_by_person(moment_quantities(predictions, targets), people)
-    draws_rp = _draws(len(sums_ps2), n_resamples, np.random.default_rng(seed))
+    draws_rp = draw_groups(len(sums_ps2), n_resamples, np.random.default_rng(seed))
     n_people, n_sums, _ = sums_ps2.shape
     drawn = (draws_rp @ sums_ps2.reshape(n_people, -1)).reshape(-1, n_sums, 2)
     replicates = metrics_of_sums(drawn)
-    return {name: _interval(value[name], replicates[name]) for name in value}
+    return {name: interval_of(value[name], replicates[name]) for name in value}
 
 
 def compare_models(
@@ -124,8 +124,8 @@ def compare_models(
     n_stimuli, columns = _encode(stimuli, "stimulus", "stimuli")
     n_people, rows = _encode(people, "person", "people")
     rng = np.random.default_rng(seed)
-    draws_rp = _draws(n_people, n_resamples, rng)
-    draws_rv = _draws(n_stimuli, n_resamples, rng)
+    draws_rp = draw_groups(n_people, n_resamples, rng)
+    draws_rv = draw_groups(n_stimuli, n_resamples, rng)
 
     def replicate(
         made: Real[np.ndarray, "sample 2"],
@@ -185,7 +185,7 @@ def paired_difference(
     error = np.abs(finalize(predictions) - targets)
     error = error - np.abs(finalize(reference) - targets)
     sums_ps2 = _sums_by_person(np.stack([np.ones_like(error), error]), people)
-    draws_rp = _draws(len(sums_ps2), n_resamples, np.random.default_rng(seed))
+    draws_rp = draw_groups(len(sums_ps2), n_resamples, np.random.default_rng(seed))
     count, total = np.einsum("rp,psk->srk", draws_rp, sums_ps2)
     valence, arousal = (total / count).T
     replicates = {
@@ -194,7 +194,7 @@ def paired_difference(
         "mae_arousal": arousal,
     }
     return {
-        name: _interval(first[name] - second[name], values)
+        name: interval_of(first[name] - second[name], values)
         for name, values in replicates.items()
     }
 
@@ -253,6 +253,52 @@ def metrics_of_sums(
     )
 
 
+def draw_groups(
+    n_groups: int, n_resamples: int, rng: np.random.Generator
+) -> Int[np.ndarray, "draw group"]:
+    """Count how often each group is drawn in each replicate of a bootstrap.
+
+    Parameters
+    ----------
+    n_groups, n_resamples : int
+        Groups, which are drawn with replacement, and replicates.
+    rng : numpy.random.Generator
+        Decides the draws.
+
+    Returns
+    -------
+    ndarray of int64, shape (draw, group)
+        Each row sums to the number of groups.
+
+    Raises
+    ------
+    InputError
+        If there is no replicate.
+    """
+    if n_resamples < 1:
+        raise InputError(f"n_resamples={n_resamples} must be at least 1")
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+
+
+def interval_of(value: float, replicates: Float64[np.ndarray, " draw"]) -> Interval:
+    """Take the central 95 % of bootstrap replicates.
+
+    Parameters
+    ----------
+    value : float
+        Of all groups, each once.
+    replicates : ndarray of float64, shape (draw,)
+        The same of drawn groups.
+
+    Returns
+    -------
+    Interval
+        The value between the 2.5th and the 97.5th percentile of the replicates.
+    """
+    low, high = np.percentile(replicates, _PERCENT)
+    return Interval(float(value), float(low), float(high))
+
+
 def _encode(
     names: np.ndarray, one: str, many: str
 ) -> tuple[int, Int[np.ndarray, " sample"]]:
@@ -286,24 +332,9 @@ def _sums_by_person(
     return _sums(quantities, codes, n_people)
 
 
-def _draws(
-    n_groups: int, n_resamples: int, rng: np.random.Generator
-) -> Int[np.ndarray, "draw group"]:
-    """Count how often each group is drawn in each replicate."""
-    if n_resamples < 1:
-        raise InputError(f"n_resamples={n_resamples} must be at least 1")
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
-
-
-def _interval(value: float, replicates: Float64[np.ndarray, " draw"]) -> Interval:
-    """Take the central 95 % of the replicates."""
-    low, high = np.percentile(replicates, _PERCENT)
-    return Interval(float(value), float(low), float(high))
-
-
 def _difference(value: float, replicates: Float64[np.ndarray, " draw"]) -> Difference:
     """Take the central 95 % of the replicates, and how many lie beyond zero."""
     rarer = min(np.sum(replicates <= 0), np.sum(replicates >= 0))
     p = min(1.0, 2 * (1 + int(rarer)) / (1 + len(replicates)))
-    interval = _interval(value, replicates)
+    interval = interval_of(value, replicates)
     return Difference(interval.value, interval.low, interval.high, p)

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 
 from merps.errors import InputError
-from merps.evaluation.uncertainty import Interval
+from merps.evaluation.uncertainty import Interval, draw_groups, interval_of
 from merps.tracks.tables import EMOTIONS
 from merps.tracks.wheels import N_WHEELS, Wheels
-
-_PERCENT = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def score_classes(
     }
     return TrackScore(
         main="waf",
-        metrics={n: _interval(values[n], replicates[n]) for n in values},
+        metrics={n: interval_of(values[n], replicates[n]) for n in values},
         n=len(gold),
         details={
             "labels": list(labels),
@@ -219,7 +217,9 @@ def score_openset(
     names = ("ew", "precision", "recall")
     return TrackScore(
         main="ew",
-        metrics={k: _interval(float(means[i]), spread[i]) for i, k in enumerate(names)},
+        metrics={
+            k: interval_of(float(means[i]), spread[i]) for i, k in enumerate(names)
+        },
         n=len(gold),
         details={
             "wheels": rows,
@@ -227,26 +227,6 @@ def score_openset(
             "sha256": dict(wheels.digests),
         },
     )
-
-
-def ew_score(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], wheels: Wheels
-) -> float:
-    """Return the EW score alone.
-
-    Parameters
-    ----------
-    gold, predicted : sequence of sequence of str
-        Labels in lower case, row by row.
-    wheels : Wheels
-        How labels become sectors.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-    """
-    return ew_of_overlaps(overlaps(gold, predicted, wheels))
 
 
 def overlaps(
@@ -345,14 +325,4 @@ def _drawn(
     n_groups = int(codes.max()) + 1
     sums = np.zeros((n_groups, values.shape[1]))
     np.add.at(sums, codes, values)
-    rng = np.random.default_rng(seed)
-    draws: Int[np.ndarray, "draw group"] = rng.multinomial(
-        n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples
-    )
-    return draws @ sums
-
-
-def _interval(value: float, replicates: Float64[np.ndarray, " draw"]) -> Interval:
-    """Take the central 95 % of the replicates."""
-    low, high = np.percentile(replicates, _PERCENT)
-    return Interval(value, float(low), float(high))
+    return draw_groups(n_groups, n_resamples, np.random.default_rng(seed)) @ sums
