@@ -40,7 +40,8 @@ def encoders(tmp_path_factory):
 
 def ramp(n=8, side=32):
     """Frames that become brighter."""
-    return np.stack([np.full((side, side, 3), 20 * k, np.uint8) for k in range(n)])
+    levels = 20 * np.arange(n, dtype=np.uint8)
+    return np.tile(levels[:, None, None, None], (1, side, side, 3))
 
 
 def tone(n=16_000, pitch_hz=440.0, rate_hz=16_000):
@@ -81,6 +82,9 @@ def test_what_cannot_be_decoded_is_told(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video at all" * 50)
     with pytest.raises(DataError, match=r"bad\.mp4: cannot be decoded"):
         read_frames(tmp_path / "bad.mp4", count=2)
+    write_video(tmp_path / "empty.mp4", ramp(0))
+    with pytest.raises(DataError, match=r"empty\.mp4"):
+        read_frames(tmp_path / "empty.mp4", count=2)
     (tmp_path / "still.wav").write_bytes(as_wav(np.empty(0, np.float32)))
     with pytest.raises(DataError, match=r"still\.wav"):
         read_audio(tmp_path / "still.wav")
@@ -298,6 +302,13 @@ def test_encoding_is_resumed_and_the_number_of_jobs_changes_nothing(scene):
     assert len(set(anew.clips.keys)) == 3
 
 
+def test_an_encoder_that_is_not_there_is_told_before_anything_is_decoded(scene):
+    gone = scene.streams["voice"].model_copy(update={"encoder": "gone"})
+    with pytest.raises(DataError, match="gone: expected the folder of an encoder"):
+        encode(scene.model_copy(update={"streams": {**scene.streams, "voice": gone}}))
+    assert not Path(scene.store).exists()
+
+
 def test_a_clip_under_another_name_is_known(scene, tmp_path):
     first = encode(scene, "s1", "s2", "s3")
     for kind in ("mp4", "wav"):
@@ -334,8 +345,8 @@ def test_missing_and_damaged_media_are_listed(scene, tmp_path):
     assert "cannot be decoded" in reasons["sight", "s2"]
     assert reasons["voice", "s3"] == "no file"
     with pytest.raises(DataError, match="stream sight: 2 of 3 rows are missing, more"):
-        found.require(0.1, 3)
-    found.require(0.7, 3)
+        found.require(0.1)
+    found.require(0.7)
 
 
 def test_official_folders_are_written_and_read_back(scene, tmp_path):

@@ -83,9 +83,6 @@ class FeatureCache:
             replace_file(self.folder / "encoder.json", sealed(description))
         self._paths = {p.name.split(".")[0]: p for p in self.folder.glob("*.npy")}
 
-    def __contains__(self, content: str) -> bool:
-        return content in self._paths
-
     def write(
         self, content: str, features: Float32[np.ndarray, "step feature"]
     ) -> None:

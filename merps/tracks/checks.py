@@ -7,7 +7,7 @@ import numpy as np
 
 from merps.errors import MerpsError
 from merps.tracks.media import MediaIndex
-from merps.tracks.options import EGEMAPS, StreamConfig, TrackConfig
+from merps.tracks.options import StreamConfig, TrackConfig
 from merps.tracks.runs import wheels_of
 from merps.tracks.sources import MEDIA, locate
 from merps.tracks.tables import ClipTable, read_candidates, read_training
@@ -27,6 +27,8 @@ def check_track(config: TrackConfig) -> dict[str, Any]:
         ``rows`` by table, ``coverage`` by table and stream, and ``problems``, each
         with ``severity``, ``where`` and ``message``.
     """
+    from merps.tracks.encoders import require_encoder
+
     problems: list[dict[str, str]] = []
 
     def attempt(where: str, action: Any, *arguments: Any) -> Any:
@@ -48,7 +50,7 @@ def check_track(config: TrackConfig) -> dict[str, Any]:
         )
     index = attempt("media", MediaIndex, [Path(root) for root in data.media])
     for name, stream in config.streams.items():
-        attempt(f"stream {name}", _check_encoder, stream)
+        attempt(f"stream {name}", require_encoder, stream)
     if config.track == "fg":
         attempt("wheels", wheels_of, config)
     found = {n: t for n, t in tables.items() if t is not None}
@@ -66,14 +68,6 @@ def check_track(config: TrackConfig) -> dict[str, Any]:
         "coverage": coverage,
         "problems": problems,
     }
-
-
-def _check_encoder(stream: StreamConfig) -> None:
-    """Refuse an encoder that is not there."""
-    from merps.tracks.encoders import require_encoder
-
-    if stream.encoder not in (None, EGEMAPS):
-        require_encoder(Path(stream.encoder))
 
 
 def _coverage(

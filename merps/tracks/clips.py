@@ -23,7 +23,7 @@ from merps.tracks.cache import (
     read_features,
 )
 from merps.tracks.media import MediaIndex
-from merps.tracks.options import EGEMAPS, StreamConfig, TrackConfig
+from merps.tracks.options import StreamConfig, TrackConfig
 from merps.tracks.sources import MEDIA, PAIR, locate, taker
 from merps.tracks.tables import ClipTable
 
@@ -127,21 +127,20 @@ class Encoded:
     skipped: int
     missing: list[tuple[str, str, str]]
 
-    def require(self, most: float, n_rows: int) -> None:
+    def require(self, most: float) -> None:
         """Refuse to go on where too much is missing.
 
         Parameters
         ----------
         most : float
             Largest share of the rows that may lack a stream.
-        n_rows : int
-            Number of rows.
 
         Raises
         ------
         DataError
             If a stream lacks more.
         """
+        n_rows = len(self.clips)
         for stream in dict.fromkeys(stream for stream, _, _ in self.missing):
             lacking = [(c, why) for s, c, why in self.missing if s == stream]
             if len(lacking) > most * n_rows:
@@ -195,8 +194,7 @@ def encode_table(
     from merps.tracks.encoders import require_encoder
 
     for stream in streams.values():  # before anything is decoded
-        if stream.encoder not in (None, EGEMAPS):
-            require_encoder(Path(stream.encoder))
+        require_encoder(stream)
     store = open_store(Path(config.store))
     progress = progress if isinstance(progress, Growing) else Growing(progress)
     index = None
@@ -331,8 +329,8 @@ class _Job:
 
         stream = self._stream
         cache = FeatureCache(self._store, describe_encoder(stream))
-        arrays = {c: cache.read(c) for c in places if c in cache}
-        arrays = {c: array for c, array in arrays.items() if array is not None}
+        read = {content: cache.read(content) for content in places}
+        arrays = {c: array for c, array in read.items() if array is not None}
         self.n_skipped = len(arrays)
         lacking = [content for content in places if content not in arrays]
         if lacking:

@@ -61,8 +61,8 @@ class _Pretrained(Encoder):
     def __init__(self, options: StreamConfig) -> None:
         super().__init__(options)
         transformers = require_transformers()
+        require_encoder(options)
         folder = Path(options.encoder)
-        require_encoder(folder)
         extra = {"backend": "pil"} if self.processor == "AutoImageProcessor" else {}
         local: dict[str, Any] = {"local_files_only": True}
         try:
@@ -260,19 +260,22 @@ def load_encoder(options: StreamConfig) -> Encoder:
     return kinds.get(options.modality, TextEncoder)(options)
 
 
-def require_encoder(folder: Path) -> None:
+def require_encoder(options: StreamConfig) -> None:
     """Refuse a folder that would need a download, or weights that are pickled.
 
     Parameters
     ----------
-    folder : Path
-        Of an encoder.
+    options : StreamConfig
+        Of a stream; one without the folder of an encoder is passed over.
 
     Raises
     ------
     DataError
-        If it lacks the configuration, or weights as safetensors.
+        If the folder lacks the configuration, or weights as safetensors.
     """
+    if options.encoder in (None, EGEMAPS):
+        return
+    folder = Path(options.encoder)
     if not (folder / "config.json").is_file():
         found = "no config.json in it" if folder.is_dir() else "no such folder"
     elif not list(folder.glob("*.safetensors")):
@@ -309,10 +312,10 @@ def describe_encoder(options: StreamConfig) -> dict[str, Any]:
         version = require_transformers().__version__
     else:
         version = require_extra(library, "egemaps", why=_WHY).__version__
+    require_encoder(options)
     files = {}
     if options.encoder != EGEMAPS:
         folder = Path(options.encoder)
-        require_encoder(folder)
         for path in sorted(p for p in folder.iterdir() if p.is_file()):
             with path.open("rb") as file:
                 files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()

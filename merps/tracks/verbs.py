@@ -169,7 +169,7 @@ def fit_track(
     wheels = wheels_of(config) if config.track == "fg" else None
     steps = Growing(progress)
     encoded = _encode(table, config, jobs, steps)
-    encoded.require(config.data.max_missing_train, len(table))
+    encoded.require(config.data.max_missing_train)
     model = _make_model(config)
     run = run_folder(config)
     vectors = _label_vectors(config, table)
@@ -239,7 +239,7 @@ def predict_track(
     encoded = _encode(table, config, jobs, progress)
     if empty := rows_lacking_a_text(table):
         logger.warning("%d rows lack a text and are answered same", len(empty))
-    encoded.require(config.data.max_missing, len(table))
+    encoded.require(config.data.max_missing)
     answers = model.predict(encoded.clips)
     facts = {"missing": len(encoded.missing), "model": sha256_of(run / WEIGHTS)}
     path = write_answers(config, "model", table, answers, facts)
