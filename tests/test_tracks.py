@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
+from tracked import write_table
 from typer.testing import CliRunner
 
 from merps.cli.commands import app
@@ -126,6 +127,10 @@ def renamed(path, out, track, rng):
 def answers_of(path, track, config):
     merps("track", track, "fit", config, *BRIEF)
     merps("track", track, "predict", config, *BRIEF)
+    return predictions(path, track)
+
+
+def predictions(path, track):
     kind = {"cross": "discrete", "fg": "openset", "prefer": "preference"}[track]
     rows = read(path / "run" / "predictions" / "model.csv")
     keys = [(r["name"], r.get("a1"), r.get("a2")) for r in rows]
@@ -152,15 +157,37 @@ def test_exchanging_the_texts_exchanges_every_answer(made, tmp_path):
     first = answers_of(path, track, config)
     rows = read(path / "track3_candidate.csv")
     swapped = tmp_path / "swapped.csv"
-    with open(swapped, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("name", "a1", "a2"))
-        writer.writerows((row["name"], row["a2"], row["a1"]) for row in rows)
+    exchanged = [(row["name"], row["a2"], row["a1"]) for row in rows]
+    write_table(swapped, ("name", "a1", "a2"), exchanged)
     merps("track", track, "predict", config, "--set", f"data.candidates={swapped}")
     flip = {"a1": "a2", "a2": "a1", "same": "same"}
     for row in read(path / "run" / "predictions" / "model.csv"):
         assert row["preference"] == flip[first[row["name"], row["a2"], row["a1"]]]
     merps("track", track, "submit", config, code=3)  # made for other candidates
+
+
+def test_what_candidates_lack_is_told_and_borne(made, tmp_path):
+    track, path = made
+    if track != "prefer":
+        pytest.skip("as for MER-Prefer")
+    config = path / "config.yaml"
+    answers_of(path, track, config)
+    rows = [tuple(row.values()) for row in read(path / "track3_candidate.csv")]
+    asked = tmp_path / "asked.csv"
+    rows[0] = (rows[0][0], " ", rows[0][2])
+    write_table(asked, ("name", "a1", "a2"), [*rows, ("nobody", "one", "other")])
+    predict = ("track", track, "predict", config, "--set", f"data.candidates={asked}")
+    told = merps(*predict, code=3).stderr
+    assert "1 rows lack a text and are answered same" in told
+    assert "stream face: 1 of 25 rows are missing" in told
+    assert "nobody (no file)" in told
+    merps(*predict, "--set", "data.max_missing=0.1")
+    missing = [tuple(row.values()) for row in read(path / "run" / "missing.csv")]
+    assert missing == [(name, "nobody", "no file") for name in ("face", "voice")]
+    answers = predictions(path, track)
+    assert answers[rows[0]] == "same"
+    merps("track", track, "submit", config, "--set", f"data.candidates={asked}")
+    assert read(path / "answer.csv")[0]["preference"] == "a1"
 
 
 def test_what_is_wrong_is_told_and_nothing_half_is_written(made, tmp_path):
@@ -180,6 +207,8 @@ def test_what_is_wrong_is_told_and_nothing_half_is_written(made, tmp_path):
     assert f"make it with: merps track {track} fit CONFIG" in told
     told = merps("track", track, "submit", config, code=3).stderr
     assert "expected predictions of the candidates, found none" in told
+    told = merps("track", track, "submit", config, "--by", "judge", code=3).stderr
+    assert f"merps track {track} judge CONFIG" in told
     first = next(iter(options["streams"]))
     options["streams"][first]["encoder"] = str(tmp_path / "hub-name")
     data["media"] = data["media"][:1]

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tracked import make_clips, write_toy_wheels
+from tracked import ew_score, make_clips, write_toy_wheels
 
 from merps.errors import DataError, InputError
 from merps.models.persistence import load_model, save_model
 from merps.tracks.heads import ClipModel
-from merps.tracks.metrics import ew_score, score_classes
+from merps.tracks.metrics import score_classes
 from merps.tracks.tables import EMOTIONS
 from merps.tracks.verbs import MODELS
 from merps.tracks.wheels import read_wheels
@@ -85,12 +85,19 @@ def test_cross_finds_the_stream_that_knows(rng):
         assert not tested & others
 
 
-def test_neither_order_nor_company_of_rows_changes_an_answer(rng):
-    clips, new = make_cross(rng, steps=3), make_cross(rng, 40, steps=3)
+@pytest.mark.parametrize("task", ["cross", "fg"])
+def test_neither_order_nor_company_of_rows_changes_an_answer(rng, wheels, task):
+    if task == "cross":
+        clips, new = make_cross(rng, steps=3), make_cross(rng, 40, steps=3)
+    else:
+        clips, new = make_openset(rng), make_openset(rng, 40)
     order, back = rng.permutation(len(clips)), rng.permutation(len(new))
-    first, second = (ClipModel(task="cross", **BRIEF) for _ in range(2))
-    found, again = first.fit(clips), second.fit(clips.take(order))
+    first, second = (ClipModel(task=task, **BRIEF) for _ in range(2))
+    found = first.fit(clips, wheels=wheels)
+    again = second.fit(clips.take(order), wheels=wheels)
     np.testing.assert_array_equal(again.outputs, found.outputs[order])
+    assert again.answers == [found.answers[row] for row in order]
+    assert second.threshold_ == first.threshold_
     np.testing.assert_array_equal(
         second.decision_function(new.take(back)), first.decision_function(new)[back]
     )

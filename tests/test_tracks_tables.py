@@ -272,6 +272,11 @@ def test_wrong_options_are_refused(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+def test_presets_of_merps_are_none_of_a_track():
+    with pytest.raises(ConfigError, match="causal: expected a YAML file, found no"):
+        load_track(Path("causal"), track="cross")
+
+
 def test_a_listener_keeps_only_what_is_seen(tmp_path):
     text = (
         "track: cross\nhead: {role: listener}\nstreams: {face: {modality: face, "
