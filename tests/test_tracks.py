@@ -68,7 +68,7 @@ def test_a_track_runs_from_media_to_archive(made):
     )
     again = content("track", track, "encode", config)
     assert again["done"] == 0
-    fitted = content("track", track, "fit", config, "--set", "head.epochs=30")
+    fitted = content("track", track, "fit", config, *BRIEF, "--set", "head.epochs=8")
     main = fitted["out_of_fold"]["main"]
     assert main == ("ew" if track == "fg" else "waf")
     assert fitted["out_of_fold"][main] > fitted["majority"][main] + 0.02

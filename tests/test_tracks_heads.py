@@ -14,10 +14,10 @@ from merps.tracks.wheels import read_wheels
 
 QUICK = {
     "hidden": 16,
-    "epochs": 20,
+    "epochs": 8,
     "batch_size": 16,
     "dropout": 0.0,
-    "learning_rate": 0.01,
+    "learning_rate": 0.03,
 }
 BRIEF = {**QUICK, "epochs": 2}
 CARD = {"terms": "made up"}
