@@ -127,7 +127,8 @@ def test_both_orders_are_asked_and_nothing_names_the_clip(media, tmp_path):
     assert (usage.requests, usage.cached, usage.unparsed) == (6, 0, 0)
     assert (usage.input_tokens, usage.output_tokens, usage.cost) == (60, 12, 84.0)
     assert "secret" not in json.dumps(endpoint.requests)
-    parts = endpoint.requests[0]["messages"][0]["content"]
+    asked = [request["messages"][0]["content"] for request in endpoint.requests]
+    parts = max(asked, key=len)  # of the clip in which something is said
     kinds = [part["type"] for part in parts]
     assert kinds == ["image_url", "image_url", "input_audio", "text", "text"]
     from PIL import Image
