@@ -25,7 +25,7 @@ def estimators_in(model: Any) -> Iterator[Any]:
     Parameters
     ----------
     model : estimator
-        Its parameters may be estimators, or mappings of them.
+        Its parameters, if it tells of any, may be estimators, or mappings of them.
 
     Yields
     ------
@@ -33,7 +33,8 @@ def estimators_in(model: Any) -> Iterator[Any]:
         The outer ones first.
     """
     yield model
-    for part in model.get_params(deep=False).values():
+    parts = model.get_params(deep=False) if hasattr(model, "get_params") else {}
+    for part in parts.values():
         for one in part.values() if isinstance(part, Mapping) else (part,):
             if hasattr(one, "get_params"):
                 yield from estimators_in(one)
