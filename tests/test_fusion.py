@@ -406,7 +406,7 @@ def test_sentences_say_what_is_added():
     facts = told({"bandpower": [0.6, 0.0], "riemannian": [0.2, 0.0]})
     assert tell_gains([facts], kinds=["known"]) == (
         "valence, known videos: 0.6 of bandpower + 0.2 of riemannian, smoothed over "
-        "15 s, MAE 12.0 -> 10.0 on training people held out",
+        "15 s, MAE 12.0 -> 10.0 in held-out training data",
         "arousal, known videos: the signals add nothing, so the prior alone answers",
     )
     assert len(tell_gains([facts])) == 4
@@ -416,8 +416,8 @@ def test_sentences_average_over_folds():
     facts = [told({"a": [1.0, 1.0]}), told({"a": [0.0, 0.5]}, width_s=(1.0, 1.0))]
     valence, arousal = tell_gains(facts, kinds=["new"])
     assert valence == (
-        "valence, new videos: 0.5 of a, smoothed over 15 s, MAE 12.0 -> 10.0 on "
-        "training people held out (means of 2 folds, nothing in 1)"
+        "valence, new videos: 0.5 of a, smoothed over 15 s, MAE 12.0 -> 10.0 in "
+        "held-out training data (means of 2 folds, nothing in 1)"
     )
     assert "0.75 of a, smoothed over 1 to 15 s" in arousal
 

@@ -60,7 +60,7 @@ def _tell(fits: Sequence[Mapping[str, Any]], k: int) -> str:
         for key in ("prior_inner_mae", "inner_mae")
     ]
     text = " + ".join(parts) + _tell_smoothing(widths_s)
-    text += ", MAE {:.1f} -> {:.1f} on training people held out".format(*errors)
+    text += ", MAE {:.1f} -> {:.1f} in held-out training data".format(*errors)
     if len(fits) > 1:
         without = len(fits) - len(adding)
         exceptions = f", nothing in {without}" if without else ""
