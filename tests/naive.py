@@ -176,6 +176,22 @@ def video_time_course(seconds, targets, smoothing_s):
     )
 
 
+def shrinkage(stimuli, seconds, targets):
+    """Share of the variance of medians that is due to the choice of people."""
+    cells = [
+        targets[(stimuli == name) & (seconds == s)]
+        for name in np.unique(stimuli)
+        for s in range(max(seconds[stimuli == name]) + 1)
+    ]
+    if all(len(cell) == 1 for cell in cells):
+        return np.zeros(2)
+    within = sum(((cell - cell.mean(axis=0)) ** 2).sum(axis=0) for cell in cells)
+    within /= sum(len(cell) - 1 for cell in cells)
+    of_median = np.mean([np.pi / 2 / (len(c) - 1 + np.pi / 2) for c in cells]) * within
+    spread = np.var([np.median(cell, axis=0) for cell in cells], axis=0)
+    return np.minimum(1, of_median / spread)
+
+
 def ridge(z, y, alpha):
     """Minimize mean((y - b - z w)^2) + alpha |w|^2 through one stacked problem."""
     n, p = z.shape

@@ -48,8 +48,7 @@ def test_without_effect_gains_are_mostly_zero():
         gains_of(ResidualFusion().fit(make_samples(np.random.default_rng(seed))))
         for seed in range(12)
     ]
-    assert np.mean(np.array(gains) == 0) >= 0.9
-    assert np.max(gains) <= 1
+    assert np.mean(np.array(gains) == 0) >= 0.95  # the gate lets 1 % pass
 
 
 def test_planted_effect_beats_the_prior(rng):
@@ -117,7 +116,7 @@ def test_choice_equals_naive_nested_cross_validation(rng, kind):
     z = np.where(np.isnan(z), 0, z)
 
     def prior(known, rows):
-        fitted = VideoTimePrior(3).fit(samples.take(np.flatnonzero(known)))
+        fitted = VideoTimePrior(3, shrunk=True).fit(samples.take(np.flatnonzero(known)))
         return fitted.predict(samples.take(np.flatnonzero(rows)))
 
     def fit(known, k):
@@ -205,18 +204,22 @@ class Columns(SignalModel):
         return super().predict(self.seen(samples))
 
 
-def test_each_of_several_models_adds_what_it_knows(rng):
-    samples = make_samples(rng, n_people=10, effect=2.0)
-    train, test = divided(samples, "test_1", "test_2", "test_3")
+def test_each_of_several_models_adds_what_it_knows():
     parts = {"valence": Columns(0, 1), "noise": Columns(2, 6), "arousal": Columns(1, 2)}
-    fusion = ResidualFusion(parts).fit(train)
-    assert list(fusion.models_) == ["arousal", "noise", "valence"]
-    arousal, noise, valence = fusion.gain_known_
-    assert min(arousal[1], valence[0]) > 0.5
-    assert max(arousal[0], valence[1], *noise) < 0.3
-    alone = ResidualFusion({"valence": Columns(0, 1)}).fit(train)
-    better = score(alone.predict(test), test.targets)["mae_arousal"]
-    assert score(fusion.predict(test), test.targets)["mae_arousal"] < better - 1
+    others = []
+    for seed in range(5):
+        samples = make_samples(np.random.default_rng(seed), n_people=10, effect=2.0)
+        train, test = divided(samples, "test_1", "test_2", "test_3")
+        fusion = ResidualFusion(parts).fit(train)
+        assert list(fusion.models_) == ["arousal", "noise", "valence"]
+        arousal, noise, valence = fusion.gain_known_
+        assert min(arousal[1], valence[0]) > 0.5
+        others += [arousal[0], valence[1], *noise]
+        alone = ResidualFusion({"valence": Columns(0, 1)}).fit(train)
+        better = score(alone.predict(test), test.targets)["mae_arousal"]
+        assert score(fusion.predict(test), test.targets)["mae_arousal"] < better - 1
+    # What knows nothing may add a thousandth of the error now and then.
+    assert np.mean(np.array(others) == 0) >= 0.9
 
 
 def test_what_lasts_is_smoothed_and_what_flickers_is_not(rng):
@@ -399,7 +402,7 @@ def told(gain, width_s=(15.0, 15.0), error=(10.0, 20.0)):
         "inner_mae": list(error),
         "prior_inner_mae": [12.0, 20.0],
     }
-    return {"known": part, "new": part}
+    return {"known": part, "new": dict(part)}
 
 
 def test_sentences_say_what_is_added():
@@ -410,6 +413,19 @@ def test_sentences_say_what_is_added():
         "arousal, known videos: the signals add nothing, so the prior alone answers",
     )
     assert len(tell_gains([facts])) == 4
+
+
+def test_sentences_say_what_needs_no_signals():
+    facts = told({"bandpower": [0.0, 0.0]})
+    facts["known"]["shrinkage"] = [0.02, 0.05]
+    other = told({"bandpower": [0.0, 0.0]})
+    other["known"]["shrinkage"] = [0.04, 0.09]
+    sentences = tell_gains([facts, other], kinds=["known"])
+    assert sentences[-1] == (
+        "prior, known videos: drawn 3% (valence) and 7% (arousal) to the median; "
+        "needs no signals"
+    )
+    assert len(tell_gains([facts, other], kinds=["new"])) == 2
 
 
 def test_sentences_average_over_folds():

@@ -5,6 +5,7 @@ from tables import make_samples, shuffled
 
 from merps.errors import InputError
 from merps.models.priors import ConstantPrior, VideoPrior, VideoTimePrior
+from merps.samples import Samples
 
 
 def of(samples, stimulus):
@@ -38,6 +39,59 @@ def test_video_time_equals_naive(rng, smoothing_s, n_people):
         seconds = samples.seconds[rows]
         course = naive.video_time_course(seconds, samples.targets[rows], smoothing_s)
         np.testing.assert_allclose(predicted[rows], course[seconds], rtol=1e-14)
+
+
+@pytest.mark.parametrize("n_people", [1, 2, 5, 20])
+def test_shrinkage_equals_naive(rng, n_people):
+    samples = shuffled(make_samples(rng, n_people=n_people), rng)
+    plain, shrunk = (VideoTimePrior(shrunk=own).fit(samples) for own in (False, True))
+    share = naive.shrinkage(samples.stimuli, samples.seconds, samples.targets)
+    np.testing.assert_allclose(shrunk.shrinkage_, share, rtol=1e-12)
+    assert (share > 0).all() == (n_people > 1)
+    before, after = (prior.predict(samples) for prior in (plain, shrunk))
+    expected = before + share * (shrunk.median_ - before)
+    np.testing.assert_allclose(after, expected, rtol=1e-14)
+    assert not plain.shrinkage_.any()
+
+
+def test_shrinkage_is_what_chance_explains(rng):
+    samples = make_samples(rng, n_people=20, lengths=(200,) * 5)
+    alone = samples.with_targets(rng.normal(128, 20, size=(len(samples), 2)))
+    assert (VideoTimePrior(shrunk=True).fit(alone).shrinkage_ > 0.9).all()
+    course = 100 + 50 * np.sin(samples.seconds / 7)
+    agreed = samples.with_targets(np.stack([course, course], axis=1))
+    assert (VideoTimePrior(shrunk=True).fit(agreed).shrinkage_ < 1e-12).all()
+
+
+@pytest.mark.parametrize("n_people", [4, 20])
+def test_shrunk_courses_are_nearer_to_other_people(n_people):
+    """Without a signal; over many draws, since each one is small."""
+    gained = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        people, seconds = np.divmod(np.arange((n_people + 40) * 60), 60)
+        course = 128 + 40 * rng.normal(size=(60, 2))
+        targets = np.clip(
+            course[seconds] + 40 * rng.normal(size=(len(people), 2)), 1, 255
+        )
+        samples = Samples(
+            people=np.array([f"S{p:03d}" for p in people]),
+            stimuli=np.full(len(people), "V01"),
+            seconds=seconds,
+            features=np.empty((len(people), 0)),
+            feature_names=(),
+            targets=targets,
+        )
+        train = samples.take(np.flatnonzero(people < n_people))
+        test = samples.take(np.flatnonzero(people >= n_people))
+        errors = [
+            np.abs(
+                VideoTimePrior(1, own).fit(train).predict(test) - test.targets
+            ).mean()
+            for own in (False, True)
+        ]
+        gained.append(errors[0] - errors[1])
+    assert np.mean(gained) > 2 * np.std(gained) / np.sqrt(len(gained))
 
 
 @pytest.mark.parametrize("prior", [VideoPrior(), VideoTimePrior()])

@@ -36,8 +36,8 @@ def test_nothing_is_found_where_nothing_was_planted(tmp_path):
     for name in ("people", "both"):
         fusion = scores[name]["fusion"]["mae"]
         assert abs(fusion - scores[name]["video_time"]["mae"]) <= 0.05
-        # Drawing the prior towards the middle gains some hundredths by itself.
-        assert fusion <= scores[name]["fixed_blend"]["mae"] + 0.05
+        # Both draw the prior towards the median, the blend by weights that are given.
+        assert fusion <= scores[name]["fixed_blend"]["mae"] + 0.02
     for result in evaluation.results:
         gains = [
             facts[kind]["gain"][model]

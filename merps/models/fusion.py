@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
@@ -35,12 +36,14 @@ KINDS = ("known", "new")
 
 _FEWEST_GROUPS = 3
 _MOST_RESIDUAL_BLOCKS = 24
+_shrunk_prior = partial(VideoTimePrior, shrunk=True)
 
 
 class ResidualFusion(CombinedModel):
     """Add to a video-time prior what models of the signals say of the rest.
 
-    The prediction of each dimension is
+    The prior is drawn to the median as far as its number of people suggests. The
+    prediction of each dimension is
 
         clip(prior + smooth(sum over models of gain * addition), 1, 255)
 
@@ -66,10 +69,9 @@ class ResidualFusion(CombinedModel):
     answers.
 
     Several models are combined by nonnegative gains that change one at a time, from
-    zero: models that know the same share one gain, and a weak one gets none. That
-    needs no more than each model's held-out additions, so that any models can be
-    combined. Published fusions by agreement (the smaller of two additions of one sign)
-    do without gains, but add something of noise, too.
+    zero: models that know the same share one gain, and a weak one gets none. Published
+    fusions by agreement (the smaller of two additions of one sign) do without gains,
+    but add something of noise, too.
 
     Parameters
     ----------
@@ -153,6 +155,7 @@ class ResidualFusion(CombinedModel):
                 "inner_mae": error,
                 "prior_inner_mae": prior_error,
             }
+        told["known"]["shrinkage"] = self.prior_.shrinkage_.tolist()
         return told
 
     def fit(self, samples: Samples) -> "ResidualFusion":
@@ -179,7 +182,7 @@ class ResidualFusion(CombinedModel):
         samples = in_order(labeled(samples))
         chosen = self._with_signals(samples)
         labels = _without_signals(samples)
-        self.prior_ = VideoTimePrior(self.smoothing_s).fit(labels)
+        self.prior_ = _shrunk_prior(self.smoothing_s).fit(labels)
         trials = {kind: self._trial(labels, kind) for kind in KINDS}
         plans = {kind: trial.plan for kind, trial in trials.items() if trial}
         residuals = samples.with_targets(self._residuals(labels))
@@ -272,7 +275,7 @@ class ResidualFusion(CombinedModel):
                 continue  # people who did not see all stimuli may leave none
             known, asked = labels.take(train), labels.take(test)
             residuals[train] = self._residuals(known)
-            own = VideoTimePrior(self.smoothing_s).fit(known)
+            own = _shrunk_prior(self.smoothing_s).fit(known)
             is_known = np.isin(asked.stimuli, own.stimuli_)
             of_kind = test[is_known == (kind == "known")]
             prior[of_kind] = own.predict(labels.take(of_kind))
@@ -280,7 +283,7 @@ class ResidualFusion(CombinedModel):
         if len(groupings) > 1:  # others have rated the held-out stimuli
             course = np.empty_like(prior)
             for others, own in divisions(folds[:, 0]):
-                rated = VideoTimePrior(self.smoothing_s).fit(labels.take(others))
+                rated = _shrunk_prior(self.smoothing_s).fit(labels.take(others))
                 course[own] = rated.predict(labels.take(own))
         return _Trial(Plan(folds, targets), prior, course, groupings[0])
 
@@ -296,7 +299,7 @@ class ResidualFusion(CombinedModel):
         )
         residuals = np.empty_like(targets)
         for others, own in divisions(blocks):
-            prior = VideoTimePrior(self.smoothing_s).fit(labels.take(others))
+            prior = _shrunk_prior(self.smoothing_s).fit(labels.take(others))
             residuals[own] = targets[own] - prior.predict(labels.take(own))
         return residuals
 

@@ -156,6 +156,10 @@ class VideoTimePrior(BaseEstimator):
     ----------
     smoothing_s : int
         Width of the moving average in seconds; odd, 1 does nothing.
+    shrunk : bool
+        Whether the courses are drawn towards the median of all training rows, the more
+        the fewer people they are from. That lessens the error by some hundredths with
+        20 people and by more with few, without any signal.
 
     Attributes
     ----------
@@ -167,6 +171,16 @@ class VideoTimePrior(BaseEstimator):
         Smoothed medians of one stimulus after the other.
     median_ : ndarray of float64, shape (2,)
         Median of all training rows.
+    shrinkage_ : ndarray of float64, shape (2,)
+        Share of the way to `median_` that the courses are drawn, from 0 to 1.
+
+    Notes
+    -----
+    The shrinkage is the share of the variance of courses that is due to the choice of
+    people (empirical Bayes with one mean and equal variances; Efron and Morris, 1973,
+    J. Am. Stat. Assoc. 68, 117-130): the variance of the median of *n* people, close
+    to ``pi / 2 / (n - 1 + pi / 2)`` of the variance between people within a second,
+    over the variance of the medians.
     """
 
     contains: ClassVar[str] = (
@@ -177,9 +191,11 @@ class VideoTimePrior(BaseEstimator):
     starts_: Int[np.ndarray, " edge"]
     courses_: Float64[np.ndarray, "second 2"]
     median_: Float64[np.ndarray, "2"]
+    shrinkage_: Float64[np.ndarray, "2"]
 
-    def __init__(self, smoothing_s=7):
+    def __init__(self, smoothing_s=7, shrunk=False):
         self.smoothing_s = smoothing_s
+        self.shrunk = shrunk
 
     def fit(self, samples: Samples) -> "VideoTimePrior":
         """Learn from labels; rows with a missing label are passed over.
@@ -214,9 +230,13 @@ class VideoTimePrior(BaseEstimator):
         self.starts_ = np.concatenate([[0], np.cumsum(last + 1)])
         cells = self.starts_[codes] + seconds
         medians = _medians_of_cells(targets, cells, int(self.starts_[-1]))
+        self.shrinkage_ = (
+            _share_of_chance(targets, cells, medians) if self.shrunk else np.zeros(2)
+        )
         medians = _fill_between(medians, self.starts_)
-        self.courses_ = _moving_average(medians, self.starts_, self.smoothing_s // 2)
+        courses = _moving_average(medians, self.starts_, self.smoothing_s // 2)
         self.median_ = np.median(targets, axis=0)
+        self.courses_ = courses + self.shrinkage_ * (self.median_ - courses)
         return self
 
     def predict(self, samples: Samples) -> SampleTargets:
@@ -257,6 +277,8 @@ class VideoTimePrior(BaseEstimator):
             or (np.diff(self.starts_) < 1).any()
         ):
             raise InputError("starts_ does not divide courses_ among stimuli_")
+        if not ((self.shrinkage_ >= 0) & (self.shrinkage_ <= 1)).all():
+            raise InputError(f"shrinkage_={self.shrinkage_} is not between 0 and 1")
 
 
 def _look_up(names: np.ndarray, known: tuple[str, ...]) -> Int[np.ndarray, " sample"]:
@@ -281,6 +303,29 @@ def _medians_of_cells(
     medians = (table[middle, (counts - 1) // 2] + table[middle, counts // 2]) / 2
     medians[counts == 0] = np.nan
     return medians
+
+
+def _share_of_chance(
+    values: SampleTargets,
+    cells: Int[np.ndarray, " sample"],
+    medians: Float64[np.ndarray, "cell 2"],
+) -> Float64[np.ndarray, "2"]:
+    """Return how much of the variance of medians other people would not show again."""
+    counts = np.bincount(cells, minlength=len(medians))
+    rated = counts > 0
+    means = (
+        np.stack(
+            [np.bincount(cells, v, minlength=len(medians)) for v in values.T], axis=1
+        )
+        / np.maximum(counts, 1)[:, None]
+    )
+    n_free = len(values) - rated.sum()
+    if n_free == 0:
+        return np.zeros(2)  # one rating a second: nothing tells how people differ
+    between_people = ((values - means[cells]) ** 2).sum(axis=0) / n_free
+    of_medians = np.mean(np.pi / 2 / (counts[rated] - 1 + np.pi / 2)) * between_people
+    spread = medians[rated].var(axis=0)
+    return np.clip(of_medians / np.maximum(spread, np.finfo(float).tiny), 0, 1)
 
 
 def _fill_between(

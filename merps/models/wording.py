@@ -27,8 +27,8 @@ def tell_gains(
     -------
     tuple of str
         One sentence for each dimension and kind, as "valence, known videos: 0.6 of
-        bandpower + 0.2 of riemannian, smoothed over 15 s"; none where no fusion was
-        fitted.
+        bandpower + 0.2 of riemannian, smoothed over 15 s", and one about the prior;
+        none where no fusion was fitted.
     """
     fits = [own for own in facts if set(KINDS) <= set(own)]
     if not fits:
@@ -37,7 +37,7 @@ def tell_gains(
         f"{dimension}, {kind} videos: {_tell([own[kind] for own in fits], k)}"
         for k, dimension in enumerate(_DIMENSIONS)
         for kind in kinds
-    )
+    ) + _tell_shrinkage([own[kind] for own in fits for kind in kinds])
 
 
 def _tell(fits: Sequence[Mapping[str, Any]], k: int) -> str:
@@ -66,6 +66,18 @@ def _tell(fits: Sequence[Mapping[str, Any]], k: int) -> str:
         exceptions = f", nothing in {without}" if without else ""
         text += f" (means of {len(fits)} folds{exceptions})"
     return text
+
+
+def _tell_shrinkage(fits: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Say what is gained without signals, where the prior is of ratings of others."""
+    shares = [own["shrinkage"] for own in fits if any(own.get("shrinkage", ()))]
+    if not shares:
+        return ()
+    drawn = " and ".join(
+        f"{mean:.0%} ({dimension})"
+        for mean, dimension in zip(np.mean(shares, axis=0), _DIMENSIONS, strict=True)
+    )
+    return (f"prior, known videos: drawn {drawn} to the median; needs no signals",)
 
 
 def _tell_smoothing(widths_s: Sequence[float]) -> str:
