@@ -21,7 +21,9 @@ ALPHAS = (0.01, 1.0, 100.0, 10_000.0)
 MODELS = {
     "bandpower": lambda: SignalModel(RidgeRegressor(alphas=ALPHAS, n_folds=3)),
     "fusion": lambda: ResidualFusion(
-        {"bandpower": SignalModel(RidgeRegressor(ALPHAS))}, n_folds=3
+        {"bandpower": SignalModel(RidgeRegressor(ALPHAS, n_folds=3))},
+        widths_s=(1.0, 15.0),  # trials last 8 s
+        n_folds=3,
     ),
 }
 
