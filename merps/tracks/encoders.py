@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ _REMEDY = (
 )
 
 
-class Encoder:
+class Encoder(ABC):
     """A model that turns one input into a row of numbers a step.
 
     Parameters
@@ -37,6 +38,7 @@ class Encoder:
     def __init__(self, options: StreamConfig) -> None:
         self.options = options
 
+    @abstractmethod
     def encode(self, content: Any) -> Float32[np.ndarray, "step feature"]:
         """Encode frames, sound or text.
 
@@ -50,7 +52,6 @@ class Encoder:
         ndarray of float32, shape (step, feature)
             One row a frame, a piece of sound or a token.
         """
-        raise NotImplementedError
 
 
 class _Pretrained(Encoder):
