@@ -18,6 +18,7 @@ from merps.datasets.layout import find_folder
 from merps.datasets.looking import Look, find_rated, open_one, tell_signals
 from merps.datasets.montages import standard_positions
 from merps.datasets.templates import Template
+from merps.datasets.tying import propose_synchrony
 from merps.errors import DataError, InputError, mismatch
 from merps.predictions import name_some
 from merps.recording import Recording
@@ -147,10 +148,11 @@ def _propose(root: Path, out: Path) -> Proposal:
     readable = [n for n in names if n in look.streams or len(names) > _OPENED]
     is_bids = any(map(_BIDS.match, readable))
     tell_signals(look)
-    guesses = [] if is_bids else guess_distinct(readable)
+    guesses = [] if is_bids else guess_distinct(readable, look.contents())
     owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
     people = sorted({own["person"] for own in owners.values()}, key=natural_order)
     targets = [] if is_bids else _find_targets(look, owners)
+    clocks = propose_synchrony(look, owners)
     lines = [
         f"# Written by `merps init` after a look at {root.name}.",
         "# Read it through, correct what is a guess, and then run:",
@@ -161,6 +163,7 @@ def _propose(root: Path, out: Path) -> Proposal:
         "",
         "dataset:",
         *_file_lines(guesses, is_bids),
+        *clocks,
         *_stimulus_lines(look, owners),
         *targets,
         *_reading_lines(look),
@@ -183,7 +186,7 @@ def _owners(
     owners = {}
     for guess in guesses:
         template = Template(guess.path)
-        for name in guess.files:
+        for name in () if guess.is_rest else guess.files:
             found = template.match(name) or {}
             owners[name] = {
                 "person": guess.person or found.get("person") or "",
@@ -225,6 +228,10 @@ def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
         lines.append(f"    - path: {_quote(guess.path)}   # {len(guess.files)} files")
         if guess.person is not None:
             lines.append(f"      person: {_quote(guess.person)}")
+        if guess.is_rest:
+            lines.append(
+                "      rest: true  # a guess by the name: what trials start from"
+            )
     return lines
 
 

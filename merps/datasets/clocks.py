@@ -16,6 +16,8 @@ from merps.readers.streams import Stream
 from merps.recording import Annotation, Recording
 
 _CODE = re.compile(r"([0-9]+)[^0-9]*$")
+#: A slope that is known no better is taken for none: clocks seldom drift more.
+_WORST_PPM = 100.0
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,30 @@ def tie(eeg: Recording, fnirs: Recording, options: Mapping[str, Any]) -> Tie:
         except InputError as error:
             first_error = first_error or error
             continue
+        clock = _without_slope(clock, _onsets(theirs), limits["tolerance_s"])
         return Tie(clock, len(ours), len(theirs))
     raise first_error or InputError("there are no events")
+
+
+def _without_slope(
+    clock: Clock, device_s: Float64[np.ndarray, " event"], tolerance_s: float
+) -> Clock:
+    """Return a clock without its slope, where events do not tell that.
+
+    Two events leave no error to be told; theirs is what the tolerance allows.
+    """
+    error_ppm = clock.slope_error_ppm
+    if np.isnan(error_ppm):
+        error_ppm = 1e6 * tolerance_s / np.ptp(device_s)
+    if error_ppm <= _WORST_PPM:
+        return clock
+    middle_s = np.mean(device_s, keepdims=True)
+    return replace(
+        clock,
+        offset_s=float((clock.to_reference(middle_s) - middle_s)[0]),
+        slope_ppm=0.0,
+        slope_error_ppm=float("nan"),
+    )
 
 
 def tie_files(eeg: Any, fnirs: Any, options: Mapping[str, Any]) -> Tie:

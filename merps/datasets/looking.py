@@ -56,6 +56,19 @@ class Look:
             s for own in self.streams.values() for s in own if s.modality == modality
         ]
 
+    def contents(self) -> dict[str, str]:
+        """Return which modalities each file holds.
+
+        Returns
+        -------
+        dict of str to str
+            Such as ``eeg``, by the path under the folder.
+        """
+        return {
+            name: " ".join(sorted(stream.modality for stream in streams))
+            for name, streams in self.streams.items()
+        }
+
 
 def open_one(look: Look, name: str, path: Path) -> None:
     """Open one recording; where its length unit is wrong, find the one that fits.

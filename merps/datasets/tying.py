@@ -1,0 +1,154 @@
+"""A first look at the clocks of a folder: which recordings share events."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from merps.datasets.clocks import Tie, pair_up, tie
+from merps.datasets.looking import Look
+from merps.errors import InputError
+from merps.readers.streams import Stream
+
+_DRIFT_PPM = 1000.0
+_TOLERANCE_S = 0.05
+#: Fewer shared events say little: two of many are about as far apart by chance.
+_FEWEST = 3
+#: Tolerance in sampling intervals, where events are known to a sample of the fNIRS.
+_INTERVALS = 1.5
+#: Share of the time between regular events that devices may be started apart.
+_SHARE = 0.45
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A pair of recordings, and what ties them."""
+
+    where: str
+    tie: Tie
+    tolerance_s: float
+    max_offset_s: float | None
+
+
+def propose_synchrony(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Say how the clocks of EEG and fNIRS can be tied.
+
+    Parameters
+    ----------
+    look : Look
+        Recordings; gets findings and warnings.
+    owners : mapping of str to mapping of str to str
+        Person and stimulus of each recording.
+
+    Returns
+    -------
+    list of str
+        Lines of the configuration; none where no two files of a person share events.
+    """
+    found, failed, silent = [], [], 0
+    for where, eeg, fnirs in _pairs(look, owners):
+        n_events = [len(stream.header.annotations) for stream in (eeg, fnirs)]
+        if min(n_events) < _FEWEST:
+            silent += 1
+            continue
+        try:
+            found.append(_tie(where, eeg, fnirs))
+        except InputError as error:
+            failed.append(f"{where}: {error}")
+    if silent and not found:
+        look.findings.append(
+            f"in {silent} pairs of EEG and fNIRS files, too few events of both to tie "
+            "their clocks by: they are taken to begin together"
+        )
+    look.findings += [f"{own.where}: {own.tie.describe()}" for own in found[:_TOLD]]
+    if len(found) > _TOLD:
+        more = [abs(own.tie.clock.slope_ppm) for own in found]
+        look.findings.append(
+            f"and {len(found) - _TOLD} more pairs with clocks tied by events; drift is "
+            f"up to {max(more):.1f} ppm in all"
+        )
+    look.warnings += [
+        f"the events do not tie the clocks of EEG and fNIRS. {text}"
+        for text in failed[:_TOLD]
+    ]
+    if not found:
+        return []
+    tolerance_s = max(own.tolerance_s for own in found)
+    limits = [own.max_offset_s for own in found if own.max_offset_s is not None]
+    limit = f"{min(limits):.4g}" if limits else "null"
+    if limits:
+        look.warnings.append(
+            "events are so regular that they do not tell how much later one device "
+            f"was started than the other: max_offset_s takes it for less than {limit} "
+            "s; make sure of it"
+        )
+    return [
+        "  synchrony:          # EEG and fNIRS have a clock each; events tie them",
+        "    events: []        # names of the events that count; none named: all",
+        f"    max_drift_ppm: {_DRIFT_PPM:g}",
+        f"    max_offset_s: {limit}"
+        + ("  # a guess, since events are regular" if limits else ""),
+        f"    tolerance_s: {tolerance_s:g} # how far events may be off, in seconds",
+    ]
+
+
+def _pairs(
+    look: Look, owners: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, Stream, Stream]]:
+    """Yield the streams of EEG and fNIRS that are in two files of one person."""
+    people: dict[str, dict[str, list[tuple[str, Stream]]]] = {}
+    for name, streams in look.streams.items():
+        if len(streams) == 1 and name in owners:
+            own = people.setdefault(owners[name]["person"], {"eeg": [], "fnirs": []})
+            own[streams[0].modality].append((name, streams[0]))
+    for own in people.values():
+        for eeg, fnirs in pair_up(
+            own["eeg"], own["fnirs"], lambda pair: owners[pair[0]]["stimulus"]
+        ):
+            yield f"{eeg[0]} and {fnirs[0]}", eeg[1], fnirs[1]
+
+
+def _tie(where: str, eeg: Stream, fnirs: Stream) -> _Found:
+    """Tie a pair with the least tolerance that matches as many events as any."""
+    first_error, found = None, []
+    for tolerance_s in (_TOLERANCE_S, _INTERVALS / fnirs.header.rate_hz):
+        options = {
+            "events": (),
+            "max_drift_ppm": _DRIFT_PPM,
+            "tolerance_s": tolerance_s,
+        }
+        try:
+            own, limit_s = _tie_within(eeg, fnirs, options)
+        except InputError as error:
+            first_error = first_error or error
+            continue
+        found.append(_Found(where, own, round(tolerance_s, 3), limit_s))
+    found = [own for own in found if own.tie.clock.n_events >= _FEWEST]
+    if not found:
+        raise first_error or InputError(f"fewer than {_FEWEST} events match")
+    return max(found, key=lambda own: own.tie.clock.n_events)
+
+
+def _tie_within(
+    eeg: Stream, fnirs: Stream, options: Mapping[str, Any]
+) -> tuple[Tie, float | None]:
+    """Tie a pair; of regular events, take the smallest offset at which all match."""
+    options = {"events": (), "max_offset_s": None, **options}
+    try:
+        return tie(eeg.header, fnirs.header, options), None
+    except InputError as error:
+        onsets_s = np.unique([mark.onset_s for mark in eeg.header.annotations])
+        if len(onsets_s) < _FEWEST:
+            raise
+        limit_s = float(f"{_SHARE * np.median(np.diff(onsets_s)):.2g}")
+        if not limit_s > options["tolerance_s"]:
+            raise
+        try:
+            own = tie(eeg.header, fnirs.header, {**options, "max_offset_s": limit_s})
+        except InputError:
+            raise error from None
+        if own.clock.n_events < max(own.n_eeg, own.n_fnirs):
+            raise
+        return own, limit_s
