@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +14,13 @@ from merps.datasets.bids import list_bids
 from merps.datasets.guessing import Guess, generalize, guess_distinct
 from merps.datasets.lab import WHOLE, find_recordings
 from merps.datasets.layout import find_folder
-from merps.datasets.looking import Look, find_rated, open_one, tell_signals
+from merps.datasets.looking import (
+    Look,
+    count_labels,
+    find_rated,
+    open_one,
+    tell_signals,
+)
 from merps.datasets.montages import standard_positions
 from merps.datasets.templates import Template
 from merps.datasets.tying import propose_synchrony
@@ -34,6 +39,8 @@ _SCALES = (
     *((-100.0, 100.0), (0.0, 100.0), (1.0, 255.0), (0.0, 255.0), (-1000.0, 1000.0)),
 )
 _BIDS = re.compile(r"sub-[^/]+/(ses-[^/]+/)?(eeg|nirs)/")
+#: Most annotations that are written down as stimuli.
+_NAMED = 40
 #: Most files that are opened for a look.
 _OPENED = 200
 
@@ -247,21 +254,26 @@ def _stimulus_lines(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list
             f"    V{number:02d}: {_quote(name)}"
             for number, name in enumerate(stimuli, start=1)
         ]
-    labels: Counter[str] = Counter(
-        mark.label
-        for own in look.streams.values()
-        for mark in own[0].header.annotations
-    )
-    if labels:
-        text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
-        lines += [
-            f"  # Annotations in the files: {text}.",
-            "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'):",
-            "  #   onsets: annotations",
-            "  #   stimuli: {V01: first label, V02: second label}",
-            "  #   duration_s: null    # seconds, where annotations have no duration",
-        ]
-    return lines
+    return [*lines, *_label_lines(look)]
+
+
+def _label_lines(look: Look) -> list[str]:
+    """Return what to write if stimuli begin at annotations, ready to be taken over."""
+    labels, names = count_labels(look)
+    if not labels:
+        return []
+    text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
+    stimuli = [f"  #     V{k:02d}: {_quote(name)}" for k, name in enumerate(names, 1)]
+    return [
+        f"  # Annotations in the files: {text}.",
+        "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'), put",
+        "  # this in place of onsets and stimuli, without names that are no stimuli:",
+        "  #   onsets: annotations",
+        "  #   stimuli:",
+        *stimuli[:_NAMED],
+        *(["  #     ..."] if len(stimuli) > _NAMED else []),
+        "  #   duration_s: null    # seconds, where annotations have no duration",
+    ]
 
 
 def _find_targets(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:

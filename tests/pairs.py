@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from written import write_brainvision, write_snirf
 
-EEG_HZ, FNIRS_HZ = 100, 10.0
+EEG_HZ, FNIRS_HZ = 500, 10.0
 #: Where `write_snirf` begins its time axis, in seconds.
 FNIRS_BEGIN_S = 0.5
 
@@ -46,13 +46,15 @@ def write_pair(
     theirs_missing=(5,),
     extra=2,
     grid_s=0.0,
-    names=("{}.vhdr", "{}.snirf"),
+    files=("{}.vhdr", "{}.snirf"),
 ):
     """Write both; every event has its label, some are missing in either or extra."""
     events_s = np.sort(rng.uniform(30, seconds - 30, n_events))
     pair = Pair(offset_s, slope_ppm, events_s)
-    own = [labels[k % len(labels)] for k in range(n_events)]
-    theirs = [(their_labels or labels)[k % len(labels)] for k in range(n_events)]
+    own, theirs = (
+        [names[k % len(names)] for k in range(n_events)]
+        for names in (labels, their_labels or labels)
+    )
     times_s = np.arange(seconds * EEG_HZ) / EEG_HZ
     eeg = np.stack([20 * wave(40 * times_s), rng.normal(size=len(times_s))])
     marks = [
@@ -61,7 +63,7 @@ def write_pair(
         if k not in missing
     ]
     marks += [(1 + int(rng.uniform(0, len(times_s))), "button") for _ in range(extra)]
-    path = folder / names[0].format(stem)
+    path = folder / files[0].format(stem)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_brainvision(path, eeg, ["Cz", "Pz"], rate_hz=EEG_HZ, marks=sorted(marks))
     n_times = int((seconds - 20) * FNIRS_HZ)
@@ -75,7 +77,7 @@ def write_pair(
             onset_s = np.floor(onset_s / grid_s) * grid_s
         if k not in theirs_missing and 0 <= onset_s:
             by_name.setdefault(label, []).append([onset_s, 0.0, 1.0])
-    path = folder / names[1].format(stem)
+    path = folder / files[1].format(stem)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_snirf(path, light, [(1, 1), (2, 2)], stimuli=list(by_name.items()))
     return pair

@@ -12,6 +12,7 @@ from merps.readers.columns import read_table
 from merps.readers.files import open_recording
 from merps.readers.probe import METERS, is_plausible
 from merps.readers.streams import Stream
+from merps.samples import natural_order
 
 _TABLES = (".csv", ".tsv", ".tsv.gz", ".txt")
 _TIMES = ("time", "time_s", "times", "onset", "t", "seconds", "second", "timestamp")
@@ -130,6 +131,39 @@ def tell_signals(look: Look) -> None:
         note for own in look.streams.values() for s in own for note in s.notes
     )
     look.findings += [f"{note} (in {n} files)" for note, n in notes.most_common(8)]
+
+
+def count_labels(look: Look) -> tuple[Counter[str], list[str]]:
+    """Count annotations, and name the stimuli that may begin at them.
+
+    Parameters
+    ----------
+    look : Look
+        Recordings; where there are annotations in EEG, those of fNIRS do not count.
+
+    Returns
+    -------
+    tuple of (Counter, list of str)
+        How often each label is there; and each label, followed by ``#2`` and so on up
+        to as often as one file has it, in natural order.
+    """
+    in_file = [
+        (own[0].modality, Counter(mark.label for mark in own[0].header.annotations))
+        for own in look.streams.values()
+    ]
+    tellers = {modality for modality, counts in in_file if counts}
+    labels: Counter[str] = Counter()
+    most: dict[str, int] = {}
+    for modality, counts in in_file:
+        if modality == "eeg" or "eeg" not in tellers:
+            labels += counts
+            most |= {k: max(n, most.get(k, 0)) for k, n in counts.items()}
+    names = [
+        label if n == 1 else f"{label}#{n}"
+        for label in sorted(most, key=natural_order)
+        for n in range(1, most[label] + 1)
+    ]
+    return labels, names
 
 
 def _rating_columns(path: Path) -> tuple[dict[str, str], np.ndarray] | None:

@@ -19,6 +19,8 @@ _FEWEST = 3
 _INTERVALS = 1.5
 #: Share of the time between regular events that devices may be started apart.
 _SHARE = 0.45
+#: Residuals that are a larger part of the tolerance are cut off by it.
+_SMALL = 0.2
 _TOLD = 5
 
 
@@ -128,7 +130,13 @@ def _tie(where: str, eeg: Stream, fnirs: Stream) -> _Found:
     found = [own for own in found if own.tie.clock.n_events >= _FEWEST]
     if not found:
         raise first_error or InputError(f"fewer than {_FEWEST} events match")
-    return max(found, key=lambda own: own.tie.clock.n_events)
+    first, *wider = found
+    residual_s = 1e-3 * first.tie.clock.residual_ms
+    if residual_s < _SMALL * first.tolerance_s:
+        wider = [
+            own for own in wider if own.tie.clock.n_events > first.tie.clock.n_events
+        ]
+    return (wider or [first])[-1]
 
 
 def _tie_within(
