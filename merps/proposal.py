@@ -12,6 +12,7 @@ import numpy as np
 
 from merps.datasets.bids import list_bids
 from merps.datasets.guessing import Guess, generalize, guess_distinct
+from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
 from merps.datasets.layout import find_folder
 from merps.datasets.looking import (
@@ -26,7 +27,6 @@ from merps.datasets.templates import Template
 from merps.datasets.tying import propose_synchrony
 from merps.errors import DataError, InputError, mismatch
 from merps.predictions import name_some
-from merps.recording import Recording
 from merps.samples import natural_order
 from merps.store.files import replace_file, writing
 
@@ -174,7 +174,7 @@ def _propose(root: Path, out: Path) -> Proposal:
         *_stimulus_lines(look, owners),
         *targets,
         *_reading_lines(look),
-        *_preprocess_lines(look),
+        *propose_kinds(look),
     ]
     return Proposal(
         path=out,
@@ -336,54 +336,6 @@ def _reading_lines(look: Look) -> list[str]:
             "  channels: null      # a table of the fNIRS columns as channels.tsv in",
             "                      # BIDS: name, source, detector, wavelength_nominal",
         ]
-    return lines
-
-
-def _preprocess_lines(look: Look) -> list[str]:
-    """Return the part that says what is kept of the signals."""
-    headers = [stream.header for stream in look.of("fnirs")]
-    if not headers:
-        return []
-    if all(len(header.kinds) >= 2 for header in headers):
-        return _optics_lines(headers)
-    kinds = {header.kinds for header in headers}
-    if len(kinds) > 1:
-        text = " | ".join(", ".join(own) for own in sorted(kinds))
-        look.warnings.append(
-            f"fNIRS of several kinds, preprocess one at a time: {text}"
-        )
-    listed = f"[{', '.join(min(kinds))}]"
-    return [
-        "",
-        "preprocess:",
-        "  fnirs:",
-        f"    kinds: {listed}   # what the files hold: no concentration without",
-        "                      # two wavelengths",
-        "    quality:",
-        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
-        "",
-        "features:",
-        f"  kinds: {listed}",
-    ]
-
-
-def _optics_lines(headers: Sequence[Recording]) -> list[str]:
-    """Return the part that says how light becomes concentrations."""
-    lines = [
-        "",
-        "preprocess:",
-        "  fnirs:              # light becomes concentrations of HbO, HbR and HbT",
-        "    quality:",
-        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
-    ]
-    light = [header for header in headers if header.kinds[0].endswith("nm")]
-    if light:
-        lines += [
-            "    optics:",
-            "      age_y: 25.0     # of the people, for the path of light: correct it",
-        ]
-    if any(header.distances_m is None for header in light):
-        lines.append("      distance_m: 0.03 # a guess: some files state no distances")
     return lines
 
 
