@@ -4,6 +4,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from merps.predictions import name_some
 from merps.readers.lengths import require_length
 from merps.readers.naming import clean_names, type_by_name
 from merps.readers.raws import channel_rows, wrap_raw
-from merps.readers.streams import Stream, no_signal
+from merps.readers.streams import Stream, drop_repeated, no_signal
+from merps.readers.triggers import find_triggers
 from merps.recording import Recording
+from merps.shapes import Signal
 
 _Read = TypeVar("_Read")
 
@@ -43,7 +46,8 @@ def open_neuro(path: Path) -> tuple[Stream, ...]:
     -------
     tuple of Stream
         Voltages, fNIRS, or both; channels whose name says that they are something else
-        than EEG get that type, and a note says so.
+        than EEG get that type, and a note says so. Events of trigger channels are among
+        the annotations.
 
     Raises
     ------
@@ -91,6 +95,17 @@ def split_raw(path: Path, raw: Any, *, is_typed: bool = False) -> tuple[Stream, 
     if corrected:
         notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
     cleaned = clean_names(names)
+    marks, found = quietly(path, partial(find_triggers, raw))
+    notes += found
+
+    def wrap(modality: str, rows: list[int], samples: Signal) -> Recording:
+        """Wrap the samples of one modality, with the events of trigger channels."""
+        wrapped = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        if not marks:
+            return wrapped
+        joined, _ = drop_repeated((*wrapped.annotations, *marks))
+        return replace(wrapped, annotations=joined)
+
     streams = []
     for modality in ("eeg", "fnirs"):
         rows = channel_rows(modality, types)
@@ -100,10 +115,9 @@ def split_raw(path: Path, raw: Any, *, is_typed: bool = False) -> tuple[Stream, 
         def load(modality: str = modality, rows: list[int] = rows) -> Recording:
             """Read the samples of one modality."""
             samples = _guard(path, partial(raw.get_data, picks=rows))
-            return wrap_raw(raw, modality, rows, types, cleaned, samples)
+            return wrap(modality, rows, samples)
 
-        samples = no_signal(len(rows), int(raw.n_times))
-        header = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        header = wrap(modality, rows, no_signal(len(rows), int(raw.n_times)))
         streams.append(Stream(modality, header, load, tuple(notes)))
     if not streams:
         raise mismatch(
