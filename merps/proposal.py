@@ -156,6 +156,9 @@ def _propose(root: Path, out: Path) -> Proposal:
     is_bids = any(map(_BIDS.match, readable))
     tell_signals(look)
     guesses = [] if is_bids else guess_distinct(readable, look.contents())
+    n_rests = sum(len(guess.files) for guess in guesses if guess.is_rest)
+    if n_rests:
+        look.findings.append(f"{n_rests} files are taken for rests, by their names")
     owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
     people = sorted({own["person"] for own in owners.values()}, key=natural_order)
     targets = [] if is_bids else _find_targets(look, owners)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.preprocessing.retiming import retime, simple_rate
-from merps.preprocessing.synchrony import Clock, fit_clock, fit_label_grid
+from merps.preprocessing.synchrony import Clock, fit_clock
 from merps.recording import Annotation, Recording
 
 OPTIONS = {"max_drift_ppm": 1000.0, "max_offset_s": None, "tolerance_s": 0.05}
@@ -139,27 +139,6 @@ def test_clocks_that_share_nothing_are_refused(rng):
         fit_clock(one, one, reference_labels=["a"] * 40, **OPTIONS)
     with pytest.raises(InputError, match="40 names for 40 events, 39 of which"):
         fit_clock(one, np.append(one[1:], np.nan), **OPTIONS)
-
-
-# The label grid
-
-
-def test_labels_tell_the_rate_of_a_clock(rng):
-    label_s = np.array([135.0, 79, 170, 60, 93, 122, 107, 61])
-    surplus_s = 0.021  # one sample more than the labels need, in each trial
-    durations_s = label_s / (1 + 137e-6) + surplus_s
-    clock = fit_label_grid(durations_s, label_s)
-    assert clock.slope_ppm == pytest.approx(137, abs=1e-3)
-    assert (clock.offset_s, clock.n_events) == (0, 8)
-    exact = fit_label_grid(np.array([100.0]), np.array([100.5]))
-    assert exact.slope_ppm == pytest.approx(5000)
-    assert exact.slope_error_ppm == pytest.approx(10_000)
-    same = fit_label_grid(np.array([100.0, 100.0]), np.array([100.0, 101.0]))
-    assert same.slope_ppm == pytest.approx(5000)
-    assert same.residual_ms == pytest.approx(500)
-    for durations in ([], [0.0], [-1.0, 5.0]):
-        with pytest.raises(InputError, match="tell no rate"):
-            fit_label_grid(np.array(durations), np.ones(len(durations)))
 
 
 # What is done about it
