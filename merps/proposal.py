@@ -4,14 +4,14 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from merps.datasets.bids import list_bids
-from merps.datasets.guessing import Guess, generalize, guess_distinct
+from merps.datasets.guessing import Guess, generalize, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
 from merps.datasets.layout import find_folder
@@ -24,7 +24,7 @@ from merps.datasets.looking import (
 )
 from merps.datasets.montages import standard_positions
 from merps.datasets.templates import Template
-from merps.datasets.tying import propose_synchrony
+from merps.datasets.tying import match_people, propose_synchrony
 from merps.errors import DataError, InputError, mismatch
 from merps.predictions import name_some
 from merps.samples import natural_order
@@ -160,6 +160,11 @@ def _propose(root: Path, out: Path) -> Proposal:
     if n_rests:
         look.findings.append(f"{n_rests} files are taken for rests, by their names")
     owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
+    unsure = [name for guess in guesses if guess.person for name in guess.files]
+    matched = match_people(look, owners, unsure) if unsure else {}
+    if matched:
+        guesses = _name_apart(guesses, matched)
+        owners = _owners(readable, guesses)
     people = sorted({own["person"] for own in owners.values()}, key=natural_order)
     targets = [] if is_bids else _find_targets(look, owners)
     clocks = propose_synchrony(look, owners)
@@ -203,6 +208,16 @@ def _owners(
                 "stimulus": found.get("stimulus") or WHOLE,
             }
     return {name: owners[name] for name in names if name in owners}
+
+
+def _name_apart(guesses: Sequence[Guess], people: Mapping[str, str]) -> list[Guess]:
+    """Describe some files one by one, since it is known whose they are."""
+    others = []
+    for guess in guesses:
+        files = tuple(name for name in guess.files if name not in people)
+        if files:
+            others.append(replace(guess, files=files))
+    return [name_one(name, person) for name, person in people.items()] + others
 
 
 def _bids_owners(look: Look) -> dict[str, dict[str, str]]:

@@ -151,6 +151,24 @@ def guess_distinct(
     return done
 
 
+def name_one(path: str, person: str) -> Guess:
+    """Describe one file whose person is known otherwise.
+
+    Parameters
+    ----------
+    path : str
+        The file, under the data folder.
+    person : str
+        Whose it is.
+
+    Returns
+    -------
+    Guess
+        With the path as it is.
+    """
+    return Guess(_SPECIAL.sub("?", path), person, None, (path,))
+
+
 def generalize(
     paths: Iterable[str], names: Mapping[str, Mapping[str, str]]
 ) -> str | None:

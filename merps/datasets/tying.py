@@ -1,6 +1,7 @@
 """A first look at the clocks of a folder: which recordings share events."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ _SHARE = 0.45
 #: Residuals that are a larger part of the tolerance are cut off by it.
 _SMALL = 0.2
 _TOLD = 5
+#: Files that belong together by nothing but events: so many, and how well they match.
+_MOST_ALONE = 12
+_FEWEST_ALONE = 5
+_SHARE_ALONE = 0.75
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,67 @@ def propose_synchrony(look: Look, owners: Mapping[str, Mapping[str, str]]) -> li
         + ("  # a guess, since events are regular" if limits else ""),
         f"    tolerance_s: {tolerance_s:g} # how far events may be off, in seconds",
     ]
+
+
+def match_people(
+    look: Look, owners: Mapping[str, Mapping[str, str]], unsure: Collection[str]
+) -> dict[str, str]:
+    """Tell whose fNIRS files are by the events that they share with an EEG.
+
+    Only people are asked that have files of one device alone by their paths, and few.
+
+    Parameters
+    ----------
+    look : Look
+        Recordings; gets warnings.
+    owners : mapping of str to mapping of str to str
+        Person and stimulus of each recording, by their paths.
+    unsure : collection of str
+        Recordings whose paths do not name a person. No other is asked: events of
+        different people are alike, too, where all see the same.
+
+    Returns
+    -------
+    dict of str to str
+        Person of the EEG by the path of the fNIRS that goes with it, and no other.
+    """
+    devices: dict[str, dict[str, list[str]]] = {"eeg": {}, "fnirs": {}}
+    for name, streams in look.streams.items():
+        for modality in {stream.modality for stream in streams}:
+            if name in owners:
+                own = devices[modality].setdefault(owners[name]["person"], [])
+                own.append(name)
+    alone = [
+        [
+            names[0]
+            for person, names in devices[own].items()
+            if person not in devices[other] and names[0] in unsure
+        ]
+        for own, other in (("eeg", "fnirs"), ("fnirs", "eeg"))
+        if all(len(names) == 1 for names in devices[own].values())
+    ]
+    if len(alone) < len(devices) or max(map(len, alone)) > _MOST_ALONE:
+        return {}
+    shared = [(e, f) for e in alone[0] for f in alone[1] if _share(look, e, f)]
+    eeg, fnirs = (Counter(pair[side] for pair in shared) for side in (0, 1))
+    found = {f: e for e, f in shared if eeg[e] == fnirs[f] == 1}
+    for name, other in found.items():
+        look.warnings.append(
+            f"{name} shares the events of {other}, so that both are taken for "
+            f"{owners[other]['person']}; make sure of it"
+        )
+    return {name: owners[other]["person"] for name, other in found.items()}
+
+
+def _share(look: Look, eeg: str, fnirs: str) -> bool:
+    """Tell that most events of two files are the same."""
+    streams = look.streams[eeg][0], look.streams[fnirs][0]
+    try:
+        own = _tie("", *streams).tie
+    except InputError:
+        return False
+    fewer = min(own.n_eeg, own.n_fnirs)
+    return own.clock.n_events >= max(_FEWEST_ALONE, _SHARE_ALONE * fewer)
 
 
 def _pairs(
