@@ -15,7 +15,7 @@ from merps.preprocessing.synchrony import Clock, fit_clock
 from merps.readers.streams import Stream
 from merps.recording import Annotation, Recording
 
-_CODE = re.compile(r"([0-9]+)[^0-9]*$")
+_CODE = re.compile(r"([0-9]+)(?:\.0+)?[^0-9]*$")
 #: A slope that is known no better is taken for none: clocks seldom drift more.
 _WORST_PPM = 100.0
 
@@ -91,7 +91,7 @@ def tie(eeg: Recording, fnirs: Recording, options: Mapping[str, Any]) -> Tie:
     """Fit the clock of an fNIRS recording to that of an EEG, over the whole of both.
 
     Events are matched by name where the devices give them the same names, else by the
-    number in the name (``S  1`` and ``1``), else by when they were.
+    end of the name (``S  1`` and ``1``), else by when they were.
 
     Parameters
     ----------
@@ -276,9 +276,9 @@ def _onsets(marks: Sequence[Annotation]) -> Float64[np.ndarray, " event"]:
 
 
 def _code(label: str) -> str:
-    """Return the number in a label, without zeros before it; else the label."""
+    """Return the last number in a label; else what is behind its last slash."""
     found = _CODE.search(label)
-    return str(int(found[1])) if found else label
+    return str(int(found[1])) if found else label.rpartition("/")[2].strip().lower()
 
 
 def _load_moved(load: Callable[[], Recording], clock: Clock) -> Recording:

@@ -185,8 +185,9 @@ def overlap_spans(
 ) -> list[Span]:
     """Find what two files on one clock have in common; it is one stimulus.
 
-    It begins a whole number of seconds after the EEG, so that ratings that count from
-    there keep their seconds.
+    It begins with the EEG where the fNIRS begins up to 1 s later, as in recordings of
+    one clock, else a whole number of seconds after it, so that ratings that count from
+    the start of the EEG keep their seconds.
 
     Parameters
     ----------
@@ -202,7 +203,8 @@ def overlap_spans(
     """
     headers = eeg[1].header, fnirs[1].header
     first_s = headers[0].start_s
-    skipped_s = float(np.ceil(max(0.0, headers[1].start_s - first_s) - _ROUNDING))
+    later_s = headers[1].start_s - first_s
+    skipped_s = 0.0 if later_s <= TOLERANCE_S else float(np.ceil(later_s - _ROUNDING))
     onset_s = first_s + skipped_s
     length_s = min(h.start_s + h.duration_s for h in headers) - onset_s
     return [
