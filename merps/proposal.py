@@ -14,10 +14,11 @@ from merps.datasets.bids import list_bids
 from merps.datasets.guessing import Guess, generalize, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
+from merps.datasets.labels import count_labels, rated_labels
 from merps.datasets.layout import find_folder
 from merps.datasets.looking import (
     Look,
-    count_labels,
+    RatedTables,
     find_rated,
     open_one,
     tell_signals,
@@ -166,7 +167,11 @@ def _propose(root: Path, out: Path) -> Proposal:
         guesses = _name_apart(guesses, matched)
         owners = _owners(readable, guesses)
     people = sorted({own["person"] for own in owners.values()}, key=natural_order)
-    targets = [] if is_bids else _find_targets(look, owners)
+    tables = {} if is_bids else find_rated(root)
+    marked = rated_labels(look, owners, tables)
+    if marked:
+        look.findings.append("tables of ratings are called after annotations")
+    targets = [] if is_bids else _find_targets(look, marked or owners, tables)
     clocks = propose_synchrony(look, owners)
     lines = [
         f"# Written by `merps init` after a look at {root.name}.",
@@ -179,7 +184,7 @@ def _propose(root: Path, out: Path) -> Proposal:
         "dataset:",
         *_file_lines(guesses, is_bids),
         *clocks,
-        *_stimulus_lines(look, owners),
+        *_stimulus_lines(look, owners, marked),
         *targets,
         *_reading_lines(look),
         *propose_kinds(look),
@@ -260,19 +265,29 @@ def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
     return lines
 
 
-def _stimulus_lines(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _stimulus_lines(
+    look: Look,
+    owners: Mapping[str, Mapping[str, str]],
+    marked: Mapping[str, Mapping[str, str]],
+) -> list[str]:
     """Return the part that says what the stimuli are."""
-    stimuli = sorted({own["stimulus"] for own in owners.values()}, key=natural_order)
-    lines = ["  onsets: file        # a file is a stimulus, from its first sample on"]
-    if stimuli:
-        lines.append(
-            "  stimuli:            # the same number is the same stimulus for all"
+    names = {own["stimulus"] for own in (marked or owners).values()}
+    numbered = [
+        f"    V{number:02d}: {_quote(name)}"
+        for number, name in enumerate(sorted(names, key=natural_order), start=1)
+    ]
+    if numbered:
+        numbered.insert(
+            0, "  stimuli:            # the same number is the same stimulus for all"
         )
-        lines += [
-            f"    V{number:02d}: {_quote(name)}"
-            for number, name in enumerate(stimuli, start=1)
+    if marked:
+        return [
+            "  onsets: annotations # a guess: tables of ratings are called after these",
+            *numbered,
+            "  duration_s: null    # as long as they are rated",
         ]
-    return [*lines, *_label_lines(look)]
+    onsets = "  onsets: file        # a file is a stimulus, from its first sample on"
+    return [onsets, *numbered, *_label_lines(look)]
 
 
 def _label_lines(look: Look) -> list[str]:
@@ -294,9 +309,10 @@ def _label_lines(look: Look) -> list[str]:
     ]
 
 
-def _find_targets(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _find_targets(
+    look: Look, owners: Mapping[str, Mapping[str, str]], tables: RatedTables
+) -> list[str]:
     """Return the part that says where ratings are."""
-    tables = find_rated(look.root)
     path = generalize(tables, owners)
     if path is None:
         if tables:

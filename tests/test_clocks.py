@@ -155,8 +155,8 @@ def test_one_long_fnirs_and_an_eeg_for_each_block(rng, tmp_path):
 
 
 def test_ratings_count_from_the_start_of_the_eeg(rng, tmp_path):
-    write_pair(tmp_path, "S01", rng, seconds=300)  # the fNIRS starts after 7.93 s
-    rows = [f"{t},{1 + t % 9},{5}" for t in range(280)]
+    write_pair(tmp_path, "S01", rng, seconds=300)  # the fNIRS covers 7.93 to 287.97 s
+    rows = [f"{t},{1 + t % 9},{5}" for t in range(300)]
     (tmp_path / "S01.csv").write_text("\n".join(["time,valence,arousal", *rows]))
     config = described(
         *("{person}.vhdr", "{person}.snirf"),
@@ -165,7 +165,7 @@ def test_ratings_count_from_the_start_of_the_eeg(rng, tmp_path):
     )
     (trial,), failures = read_all(tmp_path, config)
     assert failures == []
-    expected = 1 + (np.arange(8, 280) % 9) * 254 / 8
+    expected = 1 + (np.arange(8, 288) % 9) * 254 / 8
     np.testing.assert_allclose(trial.targets[:, 0], expected)
 
 
@@ -184,6 +184,53 @@ def test_recordings_of_one_clock_lose_nothing(rng, tmp_path, later_s):
     assert (trial.eeg.start_s, trial.eeg.n_times) == (0, 50_000)
     assert trial.fnirs.n_times in (999, 1000, 1001)
     assert trial.fnirs.start_s < 0.1
+
+
+def test_ratings_of_something_shorter_are_refused(rng, tmp_path):
+    write_pair(tmp_path, "S01", rng, seconds=200)
+    rows = [f"{t},{1 + t % 9},{5}" for t in range(60)]
+    (tmp_path / "S01.csv").write_text("\n".join(["time,valence,arousal", *rows]))
+    config = described(
+        *("{person}.vhdr", "{person}.snirf"),
+        targets={"path": "{person}.csv", "scale": (1.0, 9.0)},
+        synchrony=SynchronyConfig(),
+    )
+    trials, (message,) = read_all(tmp_path, config)
+    assert trials == []
+    assert "expected 52.00 s of eeg from onset on, by its ratings" in message
+
+
+def test_tables_that_are_called_after_events_make_stimuli(rng, tmp_path):
+    folder, pair_of = tmp_path / "data", {}
+    for person in ("S01", "S02"):
+        pair_of[person] = write_pair(
+            folder,
+            person,
+            rng,
+            labels=("joy", "fear", "calm"),
+            n_events=3,
+            missing=(),
+            theirs_missing=(),
+            seconds=400,
+        )
+        for name in ("joy", "calm"):
+            rows = [f"{t},{1 + t % 9},{5}" for t in range(20)]
+            table = "\n".join(["time,valence,arousal", *rows])
+            (folder / f"{person}_{name}.csv").write_text(table)
+    _, written, store = from_folder_to_store(folder, tmp_path)
+    assert written["dataset"]["onsets"] == "annotations"
+    assert written["dataset"]["stimuli"] == {"V01": "calm", "V02": "joy"}
+    for person, pair in pair_of.items():
+        with store.person(person) as stored:
+            assert stored.stimuli == ("V01", "V02")
+            for name, at_s in (("V02", pair.events_s[0]), ("V01", pair.events_s[2])):
+                trial = stored.trial(name)
+                assert trial.targets.shape == (20, 2)
+                assert trial.eeg.duration_s - trial.eeg.start_s > 20
+                signal, times_s = trial.fnirs.signal[0, 0], trial.fnirs.times_s
+                inner = (times_s > 0) & (times_s < 18)
+                late_s = lateness_s(signal[inner], times_s[inner] + at_s)
+                assert abs(late_s) < 0.05
 
 
 def test_check_refuses_events_that_do_not_match(rng, tmp_path):

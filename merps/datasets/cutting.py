@@ -272,7 +272,7 @@ def reconcile(
     n_targets : int or None
         Seconds that are rated.
     is_marked : bool
-        Annotations mark the stimuli, so that files may go on after them.
+        Annotations mark the stimuli, so that files may go on after what is stated.
     rest_s : float
         Rest before onset that is kept.
     notes : list of str
@@ -288,7 +288,12 @@ def reconcile(
     DataError
         If lengths differ by more than 1 s, or the trial is shorter than 1 s.
     """
-    left_s = {modality: span.left_s for modality, span in spans.items()}
+    left_s = {
+        modality: span.left_s
+        if is_marked or span.stated_s is None
+        else min(span.left_s, span.stated_s)
+        for modality, span in spans.items()
+    }
     stated = [span.stated_s for span in spans.values() if span.stated_s is not None]
     if n_targets is not None:
         length_s, teller = float(n_targets), "its ratings"

@@ -191,7 +191,7 @@ class OpenLab:
             where,
             spans,
             None if targets is None else len(targets),
-            is_marked=self._options.by_annotation or bool(ties),
+            is_marked=self._options.by_annotation,
             rest_s=self._options.rest_s if self._options.by_annotation else 0.0,
             notes=notes,
         )
@@ -261,7 +261,10 @@ class OpenLab:
             rate_hz=options["rate_hz"],
             offset_s=options["offset_s"] - first.skipped_s,
         )
-        return rescale(files[0], per_second(files[0], ratings), scale)
+        values = per_second(files[0], ratings)
+        if not self._options.by_annotation and first.stated_s is not None:
+            values = values[: round(first.stated_s)]  # what both files cover
+        return rescale(files[0], values, scale)
 
 
 def _streams(plan: LabPlan) -> list[Stream]:

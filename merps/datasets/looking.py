@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,10 +13,14 @@ from merps.readers.columns import read_table
 from merps.readers.files import open_recording
 from merps.readers.probe import METERS, is_plausible
 from merps.readers.streams import Stream
-from merps.samples import natural_order
 
 _TABLES = (".csv", ".tsv", ".tsv.gz", ".txt")
 _TIMES = ("time", "time_s", "times", "onset", "t", "seconds", "second", "timestamp")
+
+#: By path under the folder: names of the columns, and ratings.
+RatedTables: TypeAlias = dict[
+    str, tuple[dict[str, str], Float64[np.ndarray, "rating 2"]]
+]
 
 
 @dataclass
@@ -133,39 +138,6 @@ def tell_signals(look: Look) -> None:
     look.findings += [f"{note} (in {n} files)" for note, n in notes.most_common(8)]
 
 
-def count_labels(look: Look) -> tuple[Counter[str], list[str]]:
-    """Count annotations, and name the stimuli that may begin at them.
-
-    Parameters
-    ----------
-    look : Look
-        Recordings; where there are annotations in EEG, those of fNIRS do not count.
-
-    Returns
-    -------
-    tuple of (Counter, list of str)
-        How often each label is there; and each label, followed by ``#2`` and so on up
-        to as often as one file has it, in natural order.
-    """
-    in_file = [
-        (own[0].modality, Counter(mark.label for mark in own[0].header.annotations))
-        for own in look.streams.values()
-    ]
-    tellers = {modality for modality, counts in in_file if counts}
-    labels: Counter[str] = Counter()
-    most: dict[str, int] = {}
-    for modality, counts in in_file:
-        if modality == "eeg" or "eeg" not in tellers:
-            labels += counts
-            most |= {k: max(n, most.get(k, 0)) for k, n in counts.items()}
-    names = [
-        label if n == 1 else f"{label}#{n}"
-        for label in sorted(most, key=natural_order)
-        for n in range(1, most[label] + 1)
-    ]
-    return labels, names
-
-
 def _rating_columns(path: Path) -> tuple[dict[str, str], np.ndarray] | None:
     """Return the columns of time, valence and arousal, and the ratings."""
     rows = read_table(path)
@@ -192,9 +164,7 @@ def _rating_columns(path: Path) -> tuple[dict[str, str], np.ndarray] | None:
     return {"time": times[0], **columns}, np.array(values)
 
 
-def find_rated(
-    root: Path,
-) -> dict[str, tuple[dict[str, str], Float64[np.ndarray, "rating 2"]]]:
+def find_rated(root: Path) -> RatedTables:
     """Find the tables of a folder that look like ratings.
 
     Parameters
