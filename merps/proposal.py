@@ -14,6 +14,7 @@ from merps.datasets.bids import list_bids
 from merps.datasets.guessing import Guess, generalize, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
+from merps.datasets.lab_records import LabFile
 from merps.datasets.labels import count_labels, rated_labels
 from merps.datasets.layout import find_folder
 from merps.datasets.looking import (
@@ -139,8 +140,13 @@ def _propose(root: Path, out: Path) -> Proposal:
     look = Look(root)
     recordings = find_recordings(root)
     names = [path.relative_to(root).as_posix() for path in recordings]
+    is_bids = any(map(_BIDS.match, names))
+    described = _bids_files(root) if is_bids else {}
     for name, path in list(zip(names, recordings, strict=True))[:_OPENED]:
-        open_one(look, name, path)
+        if name in described:
+            open_one(look, name, path, described[name].open)
+        else:
+            open_one(look, name, path)
     if len(recordings) > _OPENED:
         look.findings.append(f"only the first {_OPENED} recordings were opened")
     if not look.streams:
@@ -154,13 +160,14 @@ def _propose(root: Path, out: Path) -> Proposal:
             remedy="convert them to one of these formats",
         )
     readable = [n for n in names if n in look.streams or len(names) > _OPENED]
-    is_bids = any(map(_BIDS.match, readable))
     tell_signals(look)
     guesses = [] if is_bids else guess_distinct(readable, look.contents())
     n_rests = sum(len(guess.files) for guess in guesses if guess.is_rest)
     if n_rests:
         look.findings.append(f"{n_rests} files are taken for rests, by their names")
-    owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
+    owners = _owners(readable, guesses)
+    if is_bids:
+        owners = _bids_owners(look, described)
     unsure = [name for guess in guesses if guess.person for name in guess.files]
     matched = match_people(look, owners, unsure) if unsure else {}
     if matched:
@@ -225,17 +232,21 @@ def _name_apart(guesses: Sequence[Guess], people: Mapping[str, str]) -> list[Gue
     return [name_one(name, person) for name, person in people.items()] + others
 
 
-def _bids_owners(look: Look) -> dict[str, dict[str, str]]:
+def _bids_files(root: Path) -> dict[str, LabFile]:
+    """Return the recordings of a BIDS data set, by path."""
+    files, _ = list_bids(root, {"task": None})
+    return {file.path.relative_to(root).as_posix(): file for file in files}
+
+
+def _bids_owners(look: Look, files: Mapping[str, LabFile]) -> dict[str, dict[str, str]]:
     """Return person and stimulus of each recording of a BIDS data set."""
-    files, _ = list_bids(look.root, {"task": None})
-    n_rated = sum(file.ratings is not None and bool(file.ratings()) for file in files)
+    n_rated = sum(
+        file.ratings is not None and bool(file.ratings()) for file in files.values()
+    )
     look.findings.append(f"a BIDS data set; ratings beside {n_rated} recordings")
     return {
-        file.path.relative_to(look.root).as_posix(): {
-            "person": file.person,
-            "stimulus": file.stimulus,
-        }
-        for file in files
+        name: {"person": file.person, "stimulus": file.stimulus}
+        for name, file in files.items()
     }
 
 

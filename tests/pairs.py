@@ -38,7 +38,7 @@ def write_pair(
     *,
     offset_s=7.431,
     slope_ppm=137.0,
-    seconds=1200,
+    seconds=600,
     n_events=14,
     labels=("happy", "sad"),
     their_labels=None,

@@ -162,6 +162,20 @@ def test_scans_tell_which_recording_began_later(root):
     assert two.eeg.n_times == 900
 
 
+def test_events_of_both_tie_their_clocks(root, tmp_path):
+    for path in root.rglob("*_events.tsv"):
+        onsets_s = np.array([0.6, 1.9, 4.0, 7.7]) - 0.4 * (path.parent.name == "nirs")
+        rows = [f"{t:.3f}\t0\tx" for t in onsets_s]
+        path.write_text("\n".join(["onset\tduration\ttrial_type", *rows]))
+    _, written, store = from_folder_to_store(root, tmp_path)
+    assert written["dataset"]["synchrony"]["tolerance_s"] == 0.05
+    with store.person("sub-01") as stored:
+        for trial in stored.trials():
+            assert trial.clock["offset_s"] == pytest.approx(0.4, abs=5e-3)
+            assert trial.fnirs.start_s == pytest.approx(0.4, abs=5e-3)
+            assert trial.eeg.start_s == 0
+
+
 @pytest.mark.parametrize("eeg", ["n/a", "soon", "1999-01-01T00:00:00"])
 def test_scans_that_tell_nothing(root, eeg):
     began(root, "a", eeg=eeg, nirs="2020-02-03T04:05:06Z")

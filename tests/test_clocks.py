@@ -50,7 +50,7 @@ def test_two_files_become_one_recording(rng, tmp_path, planted):
         (trial,) = stored.trials()
     assert trial.clock["offset_s"] == pytest.approx(pair.offset_s, abs=2e-3)
     assert trial.clock["slope_ppm"] == pytest.approx(pair.slope_ppm, abs=5)
-    assert trial.clock["n_events"] >= 11
+    assert trial.clock["n_events"] >= 6
     assert trial.clock["residual_ms"] < 2  # the EEG has samples of 2 ms
     later_s = pair.to_reference(0.5)
     onset_s = 0 if later_s < 1 else np.ceil(later_s)
@@ -63,7 +63,7 @@ def test_two_files_become_one_recording(rng, tmp_path, planted):
 
 def test_events_known_to_a_sample_are_good_to_half_a_sample(rng, tmp_path):
     folder = tmp_path / "data"
-    write_pair(folder, "S01", rng, grid_s=0.1, n_events=40, offset_s=3.0)
+    write_pair(folder, "S01", rng, grid_s=0.1, n_events=40, offset_s=3.0, seconds=1200)
     told, written, store = from_folder_to_store(folder, tmp_path)
     assert written["dataset"]["synchrony"]["tolerance_s"] == 0.15
     with store.person("S01") as stored:
@@ -92,7 +92,7 @@ def test_stimuli_begin_where_the_eeg_says(rng, tmp_path):
         density = -np.log(trial.fnirs.signal[0, 0])
         late_s = lateness_s(density, trial.fnirs.times_s + at_s)
         assert abs(late_s) < 1e-3 * EEG_MS
-        assert trial.fnirs.rate_hz == pytest.approx(10 / (1 + 137e-6), rel=2e-6)
+        assert trial.fnirs.rate_hz == pytest.approx(10 / (1 + 137e-6), rel=5e-6)
         assert (trial.eeg.n_times, trial.eeg.start_s) == (10_000, pytest.approx(0))
         assert trial.baseline.fnirs.duration_s == pytest.approx(5, abs=0.11)
 
@@ -127,7 +127,7 @@ def test_one_long_fnirs_and_an_eeg_for_each_block(rng, tmp_path):
     (tmp_path / "S01_b.vhdr").write_text(
         (tmp_path / "S01.vhdr").read_text().replace("S01.", "S01_b.")
     )
-    begin, samples = 300_000, np.fromfile(tmp_path / "S01.eeg", "<f4").reshape(-1, 2)
+    begin, samples = 150_000, np.fromfile(tmp_path / "S01.eeg", "<f4").reshape(-1, 2)
     samples[begin:].tofile(tmp_path / "S01_b.eeg")
     samples[:begin].tofile(tmp_path / "S01.eeg")
     head, *lines = text.split("Mk")
@@ -147,7 +147,7 @@ def test_one_long_fnirs_and_an_eeg_for_each_block(rng, tmp_path):
     trials, failures = read_all(tmp_path, config)
     assert failures == []
     assert [t.clock["slope_ppm"] for t in trials] == pytest.approx([137, 137], abs=5)
-    for trial, skipped_s in zip(trials, (8.0, 600.0), strict=True):
+    for trial, skipped_s in zip(trials, (8.0, 300.0), strict=True):
         density = -np.log(trial.fnirs.signal[0, 0])
         late_s = lateness_s(density, trial.fnirs.times_s + skipped_s)
         assert abs(late_s) < 1e-3 * EEG_MS

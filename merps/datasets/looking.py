@@ -1,6 +1,7 @@
 """A first look at a folder: what its recordings and tables are."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -76,7 +77,12 @@ class Look:
         }
 
 
-def open_one(look: Look, name: str, path: Path) -> None:
+def open_one(
+    look: Look,
+    name: str,
+    path: Path,
+    open_file: Callable[..., tuple[Stream, ...]] = open_recording,
+) -> None:
     """Open one recording; where its length unit is wrong, find the one that fits.
 
     Parameters
@@ -87,16 +93,18 @@ def open_one(look: Look, name: str, path: Path) -> None:
         Path under the folder.
     path : Path
         The file.
+    open_file : callable
+        Opens it.
     """
     try:
-        look.streams[name] = open_recording(path)
+        look.streams[name] = open_file(path)
         return
     except MerpsError as error:
         problem = str(error)
     if "LengthUnit" in problem:
         for unit in METERS:
             try:
-                streams = open_recording(path, length_unit=unit)
+                streams = open_file(path, length_unit=unit)
             except MerpsError:
                 continue
             distances = streams[0].header.distances_m or ()
