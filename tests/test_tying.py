@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from pairs import write_pair
@@ -40,6 +42,28 @@ def test_too_few_events_are_told(rng, tmp_path, n_events):
     assert propose_synchrony(look, owners_of(look)) == []
     (text,) = look.findings
     assert "too few events of both to tie their clocks by" in text
+
+
+def test_a_rate_that_is_rounded_is_told(rng, tmp_path):
+    write_pair(tmp_path, "S01", rng, slope_ppm=-1600.0)  # 3.9 Hz for 3.90625 Hz
+    look = look_at(tmp_path)
+    lines = propose_synchrony(look, owners_of(look))
+    assert "    max_drift_ppm: 10000" in lines
+    assert re.search(r"runs (1599|160[01])\.\d ppm fast", look.findings[0])
+    assert any("states a rounded rate" in text for text in look.warnings)
+
+
+def test_most_pairs_decide(rng, tmp_path):
+    few = {"missing": (), "theirs_missing": (), "extra": 0, "n_events": 2}
+    write_pair(tmp_path, "S01", rng, seconds=120)
+    write_pair(tmp_path, "S02", rng, seconds=120, **few)
+    look = look_at(tmp_path)
+    assert propose_synchrony(look, owners_of(look)) != []
+    assert "in 1 pairs of EEG and fNIRS files, too few" in look.warnings[0]
+    write_pair(tmp_path, "S03", rng, seconds=120, **few)
+    look = look_at(tmp_path)
+    assert propose_synchrony(look, owners_of(look)) == []
+    assert "most pairs" in look.warnings[-1]
 
 
 def test_people_who_lack_a_device_are_left_alone(rng, tmp_path):

@@ -18,6 +18,9 @@ from merps.recording import Annotation, Recording
 _CODE = re.compile(r"([0-9]+)(?:\.0+)?[^0-9]*$")
 #: A slope that is known no better is taken for none: clocks seldom drift more.
 _WORST_PPM = 100.0
+#: Events are known to a sample alone if most of them are so near one, in samples.
+_ON_SAMPLE = 0.01
+_MOST = 0.9
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def tie(eeg: Recording, fnirs: Recording, options: Mapping[str, Any]) -> Tie:
     ours, theirs = (
         [a for a in r.annotations if _counts(a, wanted)] for r in (eeg, fnirs)
     )
+    limits["resolution_s"] = max(_step(eeg, ours), _step(fnirs, theirs))
     first_error = None
     for name in (str, _code, None):
         named = {}
@@ -268,6 +272,15 @@ def join_events(
 def _counts(mark: Annotation, wanted: set[str]) -> bool:
     """Tell that an event is one of those that are asked for."""
     return not wanted or mark.label in wanted
+
+
+def _step(recording: Recording, marks: Sequence[Annotation]) -> float:
+    """Return the time between samples if events are only at samples; else 0."""
+    if not marks:
+        return 0.0
+    places = (_onsets(marks) - recording.start_s) * recording.rate_hz
+    is_rounded = np.abs(places - np.rint(places)) < _ON_SAMPLE
+    return 1 / recording.rate_hz if is_rounded.mean() > _MOST else 0.0
 
 
 def _onsets(marks: Sequence[Annotation]) -> Float64[np.ndarray, " event"]:

@@ -12,7 +12,8 @@ from merps.datasets.looking import Look
 from merps.errors import InputError
 from merps.readers.streams import Stream
 
-_DRIFT_PPM = 1000.0
+#: Limits of drift that are tried: that of clocks, and that of rates which are rounded.
+_DRIFTS_PPM = (1000.0, 10_000.0)
 _TOLERANCE_S = 0.05
 #: Fewer shared events say little: two of many are about as far apart by chance.
 _FEWEST = 3
@@ -35,6 +36,7 @@ class _Found:
 
     where: str
     tie: Tie
+    max_drift_ppm: float
     tolerance_s: float
     max_offset_s: float | None
 
@@ -64,11 +66,15 @@ def propose_synchrony(look: Look, owners: Mapping[str, Mapping[str, str]]) -> li
             found.append(_tie(where, eeg, fnirs))
         except InputError as error:
             failed.append(f"{where}: {error}")
-    if silent and not found:
-        look.findings.append(
+    if silent:
+        text = (
             f"in {silent} pairs of EEG and fNIRS files, too few events of both to tie "
-            "their clocks by: they are taken to begin together"
+            "their clocks by"
         )
+        if found:
+            look.warnings.append(text)
+        else:
+            look.findings.append(f"{text}: they are taken to begin together")
     look.findings += [f"{own.where}: {own.tie.describe()}" for own in found[:_TOLD]]
     if len(found) > _TOLD:
         more = [abs(own.tie.clock.slope_ppm) for own in found]
@@ -82,19 +88,33 @@ def propose_synchrony(look: Look, owners: Mapping[str, Mapping[str, str]]) -> li
     ]
     if not found:
         return []
+    if len(found) < silent + len(failed):
+        look.warnings.append(
+            "most pairs of EEG and fNIRS files do not share events, so that all are "
+            "taken to begin together; dataset.synchrony would tie those that do"
+        )
+        return []
     tolerance_s = max(own.tolerance_s for own in found)
     limits = [own.max_offset_s for own in found if own.max_offset_s is not None]
     limit = f"{min(limits):.4g}" if limits else "null"
+    drift_ppm = max(own.max_drift_ppm for own in found)
+    if drift_ppm > _DRIFTS_PPM[0]:
+        look.warnings.append(
+            f"clocks differ by more than {_DRIFTS_PPM[0]:g} ppm, as where a file "
+            "states a rounded rate; make sure that its rate is right"
+        )
     if limits:
         look.warnings.append(
             "events are so regular that they do not tell how much later one device "
             f"was started than the other: max_offset_s takes it for less than {limit} "
             "s; make sure of it"
         )
+        beyond = [o.where for o in found if abs(o.tie.clock.offset_s) > min(limits)]
+        look.warnings += [f"max_offset_s is too small for {where}" for where in beyond]
     return [
         "  synchrony:          # EEG and fNIRS have a clock each; events tie them",
         "    events: []        # names of the events that count; none named: all",
-        f"    max_drift_ppm: {_DRIFT_PPM:g}",
+        f"    max_drift_ppm: {drift_ppm:g}",
         f"    max_offset_s: {limit}"
         + ("  # a guess, since events are regular" if limits else ""),
         f"    tolerance_s: {tolerance_s:g} # how far events may be off, in seconds",
@@ -179,29 +199,39 @@ def _pairs(
 
 
 def _tie(where: str, eeg: Stream, fnirs: Stream) -> _Found:
+    """Tie a pair; a wider limit of drift counts where it is passed and fits better."""
+    first_error, found = None, []
+    for drift_ppm in _DRIFTS_PPM:
+        try:
+            found.append(_tie_at(where, eeg, fnirs, drift_ppm))
+        except InputError as error:
+            first_error = first_error or error
+    if not found:
+        raise first_error
+    near, far = found[0], found[-1]
+    fits = [(own.tie.clock.n_events, -own.tie.clock.residual_ms) for own in found]
+    is_passed = abs(far.tie.clock.slope_ppm) > _DRIFTS_PPM[0]
+    return far if is_passed and fits[-1] > fits[0] else near
+
+
+def _tie_at(where: str, eeg: Stream, fnirs: Stream, drift_ppm: float) -> _Found:
     """Tie a pair with the least tolerance that matches as many events as any."""
     first_error, found = None, []
     for tolerance_s in (_TOLERANCE_S, _INTERVALS / fnirs.header.rate_hz):
-        options = {
-            "events": (),
-            "max_drift_ppm": _DRIFT_PPM,
-            "tolerance_s": tolerance_s,
-        }
+        options = {"max_drift_ppm": drift_ppm, "tolerance_s": tolerance_s}
         try:
             own, limit_s = _tie_within(eeg, fnirs, options)
         except InputError as error:
             first_error = first_error or error
             continue
-        found.append(_Found(where, own, round(tolerance_s, 3), limit_s))
-    found = [own for own in found if own.tie.clock.n_events >= _FEWEST]
+        if own.clock.n_events >= _FEWEST:
+            found.append(_Found(where, own, drift_ppm, round(tolerance_s, 3), limit_s))
     if not found:
         raise first_error or InputError(f"fewer than {_FEWEST} events match")
     first, *wider = found
-    residual_s = 1e-3 * first.tie.clock.residual_ms
-    if residual_s < _SMALL * first.tolerance_s:
-        wider = [
-            own for own in wider if own.tie.clock.n_events > first.tie.clock.n_events
-        ]
+    if 1e-3 * first.tie.clock.residual_ms < _SMALL * first.tolerance_s:
+        n_events = first.tie.clock.n_events
+        wider = [own for own in wider if own.tie.clock.n_events > n_events]
     return (wider or [first])[-1]
 
 
