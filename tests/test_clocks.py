@@ -259,7 +259,8 @@ def test_check_refuses_events_that_do_not_match(rng, tmp_path):
     assert len(json.loads(done.stdout)["failed"]) == 1
 
 
-def test_regular_events_are_taken_with_a_warning(tmp_path):
+@pytest.mark.parametrize("missing", [(), (7,)])
+def test_regular_events_are_taken_with_a_warning(tmp_path, missing):
     class Regular:  # events every 20 s, and nothing random
         def uniform(self, low, high, n=None):
             return low + 20.0 * np.arange(n) if n else 5.0
@@ -268,7 +269,7 @@ def test_regular_events_are_taken_with_a_warning(tmp_path):
             return np.zeros(size)
 
     folder = tmp_path / "data"
-    options = {"missing": (), "theirs_missing": (), "extra": 0, "n_events": 20}
+    options = {"missing": (), "theirs_missing": missing, "extra": 0, "n_events": 20}
     write_pair(folder, "S01", Regular(), seconds=500, labels=("x",), **options)
     told, written, store = from_folder_to_store(folder, tmp_path)
     assert written["dataset"]["synchrony"]["max_offset_s"] == 9

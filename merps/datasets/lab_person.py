@@ -132,7 +132,7 @@ class OpenLab:
             baseline=Baseline(eeg=rests.get("eeg"), fnirs=rests.get("fnirs")),
             targets=plan.targets,
             notes=tuple(notes),
-            clock=plan.clock,
+            clock=plan.clock if len(signals) > 1 else {},
         )
         return [*items, trial]
 

@@ -238,7 +238,7 @@ def _tie_at(where: str, eeg: Stream, fnirs: Stream, drift_ppm: float) -> _Found:
 def _tie_within(
     eeg: Stream, fnirs: Stream, options: Mapping[str, Any]
 ) -> tuple[Tie, float | None]:
-    """Tie a pair; of regular events, take the smallest offset at which all match."""
+    """Tie a pair; of regular events, take the smallest offset if all match there."""
     options = {"events": (), "max_offset_s": None, **options}
     try:
         return tie(eeg.header, fnirs.header, options), None
@@ -253,6 +253,6 @@ def _tie_within(
             own = tie(eeg.header, fnirs.header, {**options, "max_offset_s": limit_s})
         except InputError:
             raise error from None
-        if own.clock.n_events < max(own.n_eeg, own.n_fnirs):
+        if own.clock.n_events < min(own.n_eeg, own.n_fnirs):
             raise
         return own, limit_s
