@@ -62,6 +62,7 @@ class ComponentsConfig(Section):
 class OpticsConfig(Section):
     """The way of the light, where the recording does not tell it."""
 
+    extinction: Literal["prahl", "moaveni", "takatani"] = "prahl"
     age_y: NonNegativeFloat = 25.0
     pathlength_factor: PositiveFloat | None = None
     distance_m: PositiveFloat | None = None

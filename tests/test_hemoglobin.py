@@ -58,7 +58,7 @@ def plant(recording, rows, onsets_s, hbo_um=1.0, hbr_um=-0.4):
     change[0, rows], change[1, rows] = 1e-6 * hbo_um * course, 1e-6 * hbr_um * course
     density = absorb(
         change,
-        extinction=extinction(nm),
+        extinction=extinction(nm, table="prahl"),
         distance_m=np.array(recording.distances_m),
         pathlength_factor=pathlength_factor(nm, age_y=25.0),
     )
@@ -139,7 +139,7 @@ def test_three_absorbances_become_the_concentrations_they_are_of(rng):
     nm = (780.0, 805.0, 830.0)
     true = 1e-6 * rng.normal(size=(2, 4, 600)).cumsum(axis=-1)
     law = {
-        "extinction": extinction(nm),
+        "extinction": extinction(nm, table="prahl"),
         "distance_m": np.full(4, 0.03),
         "pathlength_factor": pathlength_factor(nm, age_y=25.0),
     }

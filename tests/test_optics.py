@@ -22,7 +22,7 @@ WAVELENGTHS = [(690.0, 830.0), (757.0, 852.0), (780.0, 805.0, 830.0)]
 
 def options(wavelengths_nm, n_channels, distance_m=0.03, age_y=25.0):
     return {
-        "extinction": extinction(wavelengths_nm),
+        "extinction": extinction(wavelengths_nm, table="prahl"),
         "distance_m": np.full(n_channels, distance_m),
         "pathlength_factor": pathlength_factor(wavelengths_nm, age_y=age_y),
     }
@@ -111,18 +111,56 @@ def test_extinction_equals_the_table_of_mne():
 
     wavelengths_nm = [650, 690, 757, 805.5, 830, 949]
     expected = _load_absorption(wavelengths_nm) / 0.2303 * 100 * np.log(10)
-    np.testing.assert_allclose(extinction(wavelengths_nm), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        extinction(wavelengths_nm, table="prahl"), expected, rtol=1e-12
+    )
     # Around 800 nm both absorb alike; below, HbR does more, and above, HbO.
-    hbo_l, hbr_l = extinction([760, 797, 850]).T
+    hbo_l, hbr_l = extinction([760, 797, 850], table="prahl").T
     assert hbr_l[0] > 2 * hbo_l[0]
     assert hbr_l[1] == pytest.approx(hbo_l[1], rel=0.05)
     assert hbo_l[2] > 1.4 * hbr_l[2]
 
 
+@pytest.mark.parametrize("wavelengths_nm", WAVELENGTHS)
+@pytest.mark.parametrize("table", ["moaveni", "takatani"])
+def test_other_tables_tell_nearly_the_same(wavelengths_nm, table):
+    tables = (extinction(wavelengths_nm, table=name) for name in (table, "prahl"))
+    hbo_l, hbr_l = np.divide(*tables).T
+    np.testing.assert_allclose(hbo_l, 1, atol=0.05)
+    assert ((hbr_l > 1.03) & (hbr_l < 1.37)).all()
+    law = options(wavelengths_nm, 2) | {
+        "extinction": extinction(wavelengths_nm, table=table)
+    }
+    true_pct = 1e-6 * np.array([[[1.0], [0.0]], [[0.0], [-1.0]]])
+    found_pct = beer_lambert(absorb(true_pct, **law), **law)
+    np.testing.assert_allclose(found_pct, true_pct, atol=1e-15)
+    prahl = options(wavelengths_nm, 2)
+    other_pct = beer_lambert(absorb(true_pct, **law), **prahl)
+    np.testing.assert_allclose(other_pct, true_pct, atol=0.4e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "wavelength_nm", "hbo", "hbr"),
+    # https://omlc.org/spectra/hemoglobin/moaveni.html and takatani.html, 1/(cm mol/L)
+    [
+        ("moaveni", 690, 280, 2560),
+        ("moaveni", 760, 600, 1720),
+        ("moaveni", 785, 740, 1070),
+        ("moaveni", 850, 1060, 800),
+        ("takatani", 765, 616, 1640),
+        ("takatani", 805, 880, 896),
+        ("takatani", 830, 974, 826),
+    ],
+)
+def test_tables_are_as_published(table, wavelength_nm, hbo, hbr):
+    found_l = extinction([wavelength_nm], table=table)[0]
+    np.testing.assert_allclose(found_l, 100 * np.log(10) * np.array([hbo, hbr]))
+
+
 def test_extinction_refuses_other_units():
     for wavelength in (0.83, 649.0, 951.0, np.nan):
         with pytest.raises(InputError, match="has 650 to 950 nm"):
-            extinction([690.0, wavelength])
+            extinction([690.0, wavelength], table="prahl")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +241,7 @@ def test_three_wavelengths_have_the_weights_of_the_maker():
     density_lct = absorbance_to_density(np.eye(3)[:, :, None] * [1.0, -1.0])
     weights_plt = beer_lambert(
         density_lct,
-        extinction=extinction((780, 805, 830)),
+        extinction=extinction((780, 805, 830), table="prahl"),
         distance_m=np.full(3, 0.01),
         pathlength_factor=np.ones(3),
     )

@@ -147,7 +147,7 @@ def _compute(
         notes.append(f"{unknown} fNIRS channels without a distance are missing")
     concentration = beer_lambert(
         mended,
-        extinction=extinction(wavelengths_nm),
+        extinction=extinction(wavelengths_nm, table=section.optics.extinction),
         distance_m=distance_m,
         pathlength_factor=factor,
     )

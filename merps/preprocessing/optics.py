@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from merps.errors import InputError
-from merps.preprocessing.extinction import extinction_table
+from merps.preprocessing.extinction import ExtinctionTable, extinction_table
 
 #: What `beer_lambert` and `extinction` order their pigments by.
 PIGMENTS = ("HbO", "HbR")
@@ -94,16 +94,16 @@ def density_since_start(
 
 
 def extinction(
-    wavelengths_nm: Sequence[float],
+    wavelengths_nm: Sequence[float], *, table: ExtinctionTable
 ) -> Float64[np.ndarray, "wavelength 2"]:
-    """Return how strongly hemoglobin absorbs light.
-
-    Prahl's table, which goes by steps of 2 nm, interpolated linearly.
+    """Return how strongly hemoglobin absorbs light, interpolated linearly.
 
     Parameters
     ----------
     wavelengths_nm : sequence of float
         Wavelengths in nanometers, from 650 to 950.
+    table : str
+        Whose coefficients: ``prahl``, ``moaveni`` or ``takatani``.
 
     Returns
     -------
@@ -119,12 +119,11 @@ def extinction(
 
     References
     ----------
-    S. Prahl, Tabulated molar extinction coefficient for hemoglobin in water, Oregon
-    Medical Laser Center, 1998, https://omlc.org/spectra/hemoglobin/summary.html, from
-    data of W. B. Gratzer (Medical Research Council Laboratories, London) and N.
-    Kollias (Wellman Laboratories, Harvard Medical School, Boston).
+    Y. Zhao et al., Optimal hemoglobin extinction coefficient data set for near-infrared
+    spectroscopy, Biomedical Optics Express 8(11), 2017, compare such tables on blood
+    and find Moaveni's nearest; `extinction_table` cites each.
     """
-    nm_w, *columns = extinction_table().T
+    nm_w, *columns = extinction_table(table).T
     outside = [nm for nm in wavelengths_nm if not nm_w[0] <= nm <= nm_w[-1]]
     if outside:
         raise InputError(
