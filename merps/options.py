@@ -152,6 +152,7 @@ class FnirsConfig(Section):
     motion: Literal["none", "tddr", "spline"] = "none"
     spline: SplineConfig = SplineConfig()
     short_channels: ShortChannelConfig | None = None
+    keep_short: bool = False
     to_hz: PositiveFloat = 10.0
     band_pass: FnirsBandPassConfig | None = FnirsBandPassConfig()
     quality: FnirsQualityConfig = FnirsQualityConfig()

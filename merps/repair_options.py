@@ -66,6 +66,7 @@ class OpticsConfig(Section):
     age_y: NonNegativeFloat = 25.0
     pathlength_factor: PositiveFloat | None = None
     distance_m: PositiveFloat | None = None
+    max_end_step: PositiveFloat | None = 20.0
 
 
 class CouplingConfig(Section):

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merps.errors import InputError
-from merps.preprocessing.motion import find_motion, motion_ratio, spline_motion
+from merps.preprocessing.motion import (
+    find_end_steps,
+    find_motion,
+    hold_ends,
+    motion_ratio,
+    spline_motion,
+)
 
 OPTIONS = {
     "rate_hz": 10.0,
@@ -125,3 +131,30 @@ def test_motion_refuses_what_it_cannot_mend(moved_ct):
     moved_ct[0, 0] = np.nan
     with pytest.raises(InputError, match=r"call .*fill_gaps first"):
         spline_motion(moved_ct, marked, rate_hz=10.0, smoothness=0.99)
+
+
+def test_a_device_that_settles_is_told_by_its_ends(rng):
+    density_lct = 0.01 * rng.normal(size=(2, 5, 200))
+    density_lct[1, 2] = np.nan
+    for rows, at, expected in (
+        (slice(None), 0, [0]),
+        (slice(None), -1, [199]),
+        (slice(2), 0, []),  # few rows: motion, as anywhere
+        (slice(None), 77, []),
+    ):
+        moved_lct = density_lct.copy()
+        moved_lct[:, rows, at] += 1.0
+        steps_t = find_end_steps(moved_lct, max_step=20)
+        assert np.flatnonzero(steps_t).tolist() == expected
+        before_lct = moved_lct.copy()
+        held_lct = hold_ends(moved_lct, steps_t)
+        np.testing.assert_array_equal(moved_lct, before_lct)
+        beside = [k + 1 if k == 0 else k - 1 for k in expected]
+        np.testing.assert_array_equal(held_lct[..., expected], moved_lct[..., beside])
+        rest = np.setdiff1d(np.arange(200), expected)
+        np.testing.assert_array_equal(held_lct[..., rest], moved_lct[..., rest])
+    assert find_end_steps(moved_lct * 1e-6, max_step=20).tolist() == steps_t.tolist()
+    assert not find_end_steps(moved_lct[..., :2], max_step=20).any()
+    assert not find_end_steps(moved_lct[:, 2:3] * np.nan, max_step=20).any()
+    with pytest.raises(InputError, match="max_step must be positive, got 0"):
+        find_end_steps(density_lct, max_step=0)

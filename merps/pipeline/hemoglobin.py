@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from merps.errors import InputError, MisfitError
 from merps.options import FnirsConfig
 from merps.pipeline.stretches import Mended, Stretches, explained_share
+from merps.predictions import name_some
 from merps.preprocessing.coupling import (
     TRANSITION_HZ,
     peak_power,
@@ -18,7 +19,13 @@ from merps.preprocessing.coupling import (
     windowed_coupling,
 )
 from merps.preprocessing.filters import band_pass
-from merps.preprocessing.motion import find_motion, motion_ratio, spline_motion
+from merps.preprocessing.motion import (
+    find_end_steps,
+    find_motion,
+    hold_ends,
+    motion_ratio,
+    spline_motion,
+)
 from merps.preprocessing.optics import (
     FITTED_NM,
     PIGMENTS,
@@ -39,6 +46,8 @@ _LIGHT: tuple[Quantity, ...] = ("intensity", "optical density", "absorbance")
 _COMPUTED = (*PIGMENTS, "HbT")
 #: Index from which on a window counts as coupled.
 _COUPLED = 0.8
+#: Share of such windows below which a channel is told of.
+_LOOSE = 0.5
 #: Motion is measured below this frequency, in hertz, where it is mended and kept.
 _SLOW_HZ = 0.5
 
@@ -129,8 +138,14 @@ def _compute(
     n_dark = int(np.isnan(density).sum() - np.isnan(stretches.signal).sum())
     if n_dark:
         notes.append(f"{n_dark} samples of fNIRS without light are missing")
+    if phase == "zero" and section.optics.max_end_step is not None:
+        steps = find_end_steps(density, max_step=section.optics.max_end_step)
+        if steps.any():
+            notes.append(_tell_ends(steps))
+            calm = hold_ends(stretches.signal, steps)
+            density = _as_density(calm, quantity, phase)
     seen = recording.with_signal(stretches.trial(density))
-    columns = _measure_coupling(seen, section)
+    columns = _measure_coupling(seen, section, notes)
     mended, more = _mend(stretches, recording, section, density, notes)
     if section.optics.pathlength_factor is None:
         factor = pathlength_factor(wavelengths_nm, age_y=section.optics.age_y)
@@ -210,17 +225,29 @@ def _regress_short(
     notes: list[str],
 ) -> Float64[np.ndarray, "kind channel time"]:
     """Take out what short channels see, where there are short and long ones."""
-    options, positions = section.short_channels.model_dump(), recording.positions
+    max_short_m, positions = section.short_channels.max_short_m, recording.positions
     if positions is not None and recording.distances_m is not None:
         distance_m = np.array(recording.distances_m)
         is_known = np.isfinite(positions).all(axis=1) & ~np.isnan(distance_m)
-        is_short = distance_m[is_known] <= options["max_short_m"]
+        is_short = distance_m[is_known] <= max_short_m
         if is_short.any() and not is_short.all():
             return regress_short_channels(
-                density, distance_m=distance_m, positions=positions, **options
+                density,
+                distance_m=distance_m,
+                positions=positions,
+                max_short_m=max_short_m,
             )
     notes.append("no fNIRS channels of known place are short beside longer ones")
     return density
+
+
+def _tell_ends(steps: Bool[np.ndarray, " time"]) -> str:
+    """Say which ends of the light are not as recorded."""
+    names = [name for name, at in (("first", 0), ("last", -1)) if steps[at]]
+    return (
+        f"the {' and the '.join(names)} sample of fNIRS light is far off, as of a "
+        "device that settles, and is taken from the one beside it"
+    )
 
 
 def _motion(
@@ -241,7 +268,7 @@ def _motion(
 
 
 def _measure_coupling(
-    density: Recording, section: FnirsConfig
+    density: Recording, section: FnirsConfig, notes: list[str]
 ) -> dict[str, Float[np.ndarray, " channel"]]:
     """Tell how well optodes are coupled; nothing where no heart can be compared."""
     options = section.coupling.model_dump() | {"rate_hz": density.rate_hz}
@@ -252,9 +279,16 @@ def _measure_coupling(
     power_cw = peak_power(density.signal, **options)
     options.pop("window_s")
     present_c = ~np.isnan(windows_cw).any(axis=1)
+    coupled_c = np.where(present_c, (windows_cw >= _COUPLED).mean(axis=1), np.nan)
+    loose = np.flatnonzero(coupled_c < _LOOSE)
+    if loose.size:
+        notes.append(
+            f"{loose.size} of {len(coupled_c)} fNIRS channels are poorly coupled to "
+            f"the scalp: {name_some(density.channels[row] for row in loose)}"
+        )
     return {
         "coupling": scalp_coupling_index(density.signal, **options),
-        "coupled": np.where(present_c, (windows_cw >= _COUPLED).mean(axis=1), np.nan),
+        "coupled": coupled_c,
         "peak_power": np.median(power_cw, axis=1),
     }
 

@@ -13,6 +13,7 @@ from merps.datasets.rests import REST_GAP_S
 from merps.datasets.survey import TrialFailure
 from merps.errors import InputError
 from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
+from merps.pipeline.bystanders import tell_flat, tell_short, without_bystanders
 from merps.pipeline.eeg_repair import VOLTS, mend_eeg
 from merps.pipeline.hemoglobin import mend_fnirs
 from merps.preprocessing.chain import (
@@ -130,6 +131,7 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
             trial.fnirs, trial.baseline.fnirs, config.fnirs
         )
         notes += found
+    notes += tell_short(trial.fnirs, config.fnirs)
     for name, rest in (("EEG", eeg_rest), ("fNIRS", fnirs_rest)):
         if rest is not None:
             notes.append(f"the rest before the {name} does not run into it")
@@ -141,27 +143,7 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
         notes=tuple(notes),
         quality=quality,
     )
-    return _without_bystanders(done)
-
-
-def _without_bystanders(trial: Trial) -> Trial:
-    """Keep channels of EEG alone, where ECG or EOG were recorded with them."""
-    if trial.eeg is None or not trial.eeg.types:
-        return trial
-    rows = [row for row, kind in enumerate(trial.eeg.types) if kind == "eeg"]
-
-    def scalp(recording: Recording | None) -> Recording | None:
-        if recording is None:
-            return None
-        return replace(recording.take(rows), types=())
-
-    table = trial.quality["eeg"]
-    return replace(
-        trial,
-        eeg=scalp(trial.eeg),
-        baseline=replace(trial.baseline, eeg=scalp(trial.baseline.eeg)),
-        quality={**trial.quality, "eeg": replace(table, values=table.values[rows])},
-    )
+    return without_bystanders(done, config.fnirs)
 
 
 def _clean(
@@ -205,7 +187,9 @@ def _clean(
         else:
             done = run([recording], [missing]), run([rest], [rest_missing])
     columns = {**mended.columns, **_measure_notch(done[0], section)}
-    return *done, quality.extend(columns, mended.kinds), mended.notes
+    name = "fNIRS" if isinstance(section, FnirsConfig) else "EEG"
+    notes = (*mended.notes, *tell_flat(name, mended.measured, quality))
+    return *done, quality.extend(columns, mended.kinds), notes
 
 
 def _measure_notch(

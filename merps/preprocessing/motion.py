@@ -16,6 +16,69 @@ _SHORT_S, _LONG_S = 0.3, 3.0
 _FEWEST = 5
 
 
+def find_end_steps(
+    density: Float[np.ndarray, "*row time"], *, max_step: float
+) -> Bool[np.ndarray, " time"]:
+    """Mark the first and the last sample where a device settles or stops.
+
+    Such a sample is off in most rows at once: the median over rows of its step to its
+    neighbor, over the row's median step, is more than `max_step`.
+
+    Parameters
+    ----------
+    density : ndarray of float, shape (..., time)
+        Changes of optical density; NaN marks samples that are missing.
+    max_step : float
+        Largest step in typical ones; hearts and motion stay far below 20.
+
+    Returns
+    -------
+    ndarray of bool, shape (time,)
+        True at most at both ends.
+
+    Raises
+    ------
+    InputError
+        If `max_step` is not positive.
+    """
+    if not max_step > 0:
+        raise InputError(f"max_step must be positive, got {max_step:g}")
+    n_times = density.shape[-1]
+    found_t = np.zeros(n_times, dtype=bool)
+    step_rt = np.abs(np.diff(density.reshape(-1, n_times), axis=-1))
+    step_rt = step_rt[~np.isnan(step_rt).any(axis=-1)]
+    if n_times < _FEWEST or not len(step_rt):
+        return found_t
+    typical_r = np.median(step_rt, axis=-1)
+    for end in (0, -1):
+        found_t[end] = np.median(step_rt[:, end] - max_step * typical_r) > 0
+    return found_t
+
+
+def hold_ends(
+    signal: Float[np.ndarray, "*row time"], steps: Bool[np.ndarray, " time"]
+) -> Float[np.ndarray, "*row time"]:
+    """Give the first and the last sample the value of their neighbors.
+
+    Parameters
+    ----------
+    signal : ndarray of float, shape (..., time)
+        Any unit.
+    steps : ndarray of bool, shape (time,)
+        As from `find_end_steps`; what lies between the ends does not count.
+
+    Returns
+    -------
+    ndarray of float, shape (..., time)
+        A copy in the unit of `signal`.
+    """
+    held = signal.copy()
+    for end, beside in ((0, 1), (-1, -2)):
+        if steps[end]:
+            held[..., end] = signal[..., beside]
+    return held
+
+
 def find_motion(
     density: Float[np.ndarray, "*row time"],
     *,
