@@ -111,8 +111,8 @@ def _check_person(person: str, survey: Survey | LabSurvey) -> list[Problem]:
             stimuli_of.setdefault(note, []).append(plan.stimulus)
     for note, stimuli in stimuli_of.items():
         everywhere = len(stimuli) == len(survey.plans)
-        where = "all videos" if everywhere else name_some(stimuli)
-        problems.append(Problem("note", f"{person} {where}", note))
+        where = person if everywhere else f"{person} {name_some(stimuli)}"
+        problems.append(Problem("note", where, note))
     rates = {rate for plan in survey.plans if (rate := _eeg_rate(plan)) is not None}
     if len(rates) > 1:
         text = "EEG at " + " and ".join(f"{rate:g} Hz" for rate in sorted(rates))

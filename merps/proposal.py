@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from merps.datasets.bids import list_bids
-from merps.datasets.guessing import Guess, generalize, guess_distinct, name_one
+from merps.datasets.doubts import MOST_STIMULI, tell_doubts
+from merps.datasets.generalizing import find_beside, generalize
+from merps.datasets.guessing import Guess, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
 from merps.datasets.lab_records import LabFile
@@ -20,8 +22,11 @@ from merps.datasets.layout import find_folder
 from merps.datasets.looking import (
     Look,
     RatedTables,
+    counted,
     find_rated,
+    name_endings,
     open_one,
+    tell_problems,
     tell_signals,
 )
 from merps.datasets.montages import standard_positions
@@ -149,22 +154,26 @@ def _propose(root: Path, out: Path) -> Proposal:
             open_one(look, name, path)
     if len(recordings) > _OPENED:
         look.findings.append(f"only the first {_OPENED} recordings were opened")
+    tell_problems(look)
     if not look.streams:
-        reasons = "; ".join(look.warnings[:3])
+        reasons = "; ".join(look.unreadable[:3])
         raise mismatch(
             root,
             expected="recordings (EDF, BDF, FIF, BrainVision, EEGLAB, SNIRF or XDF)",
             found=f"{len(recordings)} that cannot be read: {reasons}"
             if recordings
-            else "none",
-            remedy="convert them to one of these formats",
+            else f"none{name_endings(root)}",
+            remedy="convert them to one of these formats; arrays in Python can become "
+            "FIF with merps.Recording and its to_mne()",
         )
     readable = [n for n in names if n in look.streams or len(names) > _OPENED]
     tell_signals(look)
     guesses = [] if is_bids else guess_distinct(readable, look.contents())
     n_rests = sum(len(guess.files) for guess in guesses if guess.is_rest)
     if n_rests:
-        look.findings.append(f"{n_rests} files are taken for rests, by their names")
+        look.findings.append(
+            f"{counted(n_rests, 'file')} taken for rests, by their names"
+        )
     owners = _owners(readable, guesses)
     if is_bids:
         owners = _bids_owners(look, described)
@@ -178,7 +187,9 @@ def _propose(root: Path, out: Path) -> Proposal:
     marked = rated_labels(look, owners, tables)
     if marked:
         look.findings.append("tables of ratings are called after annotations")
-    targets = [] if is_bids else _find_targets(look, marked or owners, tables)
+    beside = None if marked else find_beside([*tables], guesses)
+    targets = [] if is_bids else _find_targets(look, marked or owners, tables, beside)
+    tell_doubts(look, owners)
     clocks = propose_synchrony(look, owners)
     lines = [
         f"# Written by `merps init` after a look at {root.name}.",
@@ -198,7 +209,7 @@ def _propose(root: Path, out: Path) -> Proposal:
     ]
     return Proposal(
         path=out,
-        files=len(look.streams),
+        files=len(readable),
         people=len(people),
         findings=tuple(look.findings),
         warnings=tuple(look.warnings),
@@ -215,9 +226,10 @@ def _owners(
         template = Template(guess.path)
         for name in () if guess.is_rest else guess.files:
             found = template.match(name) or {}
+            parts = (found.get("session"), found.get("stimulus"))
             owners[name] = {
                 "person": guess.person or found.get("person") or "",
-                "stimulus": found.get("stimulus") or WHOLE,
+                "stimulus": " ".join(filter(None, parts)) or WHOLE,
             }
     return {name: owners[name] for name in names if name in owners}
 
@@ -243,7 +255,9 @@ def _bids_owners(look: Look, files: Mapping[str, LabFile]) -> dict[str, dict[str
     n_rated = sum(
         file.ratings is not None and bool(file.ratings()) for file in files.values()
     )
-    look.findings.append(f"a BIDS data set; ratings beside {n_rated} recordings")
+    look.findings.append(
+        f"a BIDS data set; ratings beside {counted(n_rated, 'recording')}"
+    )
     return {
         name: {"person": file.person, "stimulus": file.stimulus}
         for name, file in files.items()
@@ -266,7 +280,8 @@ def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
         "                      # and {stimulus} are names, * anything, **/ any folders",
     ]
     for guess in guesses:
-        lines.append(f"    - path: {_quote(guess.path)}   # {len(guess.files)} files")
+        size = counted(len(guess.files), "file")
+        lines.append(f"    - path: {_quote(guess.path)}   # {size}")
         if guess.person is not None:
             lines.append(f"      person: {_quote(guess.person)}")
         if guess.is_rest:
@@ -287,7 +302,7 @@ def _stimulus_lines(
         f"    V{number:02d}: {_quote(name)}"
         for number, name in enumerate(sorted(names, key=natural_order), start=1)
     ]
-    if numbered:
+    if 0 < len(numbered) <= MOST_STIMULI:
         numbered.insert(
             0, "  stimuli:            # the same number is the same stimulus for all"
         )
@@ -321,10 +336,13 @@ def _label_lines(look: Look) -> list[str]:
 
 
 def _find_targets(
-    look: Look, owners: Mapping[str, Mapping[str, str]], tables: RatedTables
+    look: Look,
+    owners: Mapping[str, Mapping[str, str]],
+    tables: RatedTables,
+    beside: str | None,
 ) -> list[str]:
     """Return the part that says where ratings are."""
-    path = generalize(tables, owners)
+    path = beside or generalize(tables, owners)
     if path is None:
         if tables:
             look.warnings.append(
@@ -340,7 +358,8 @@ def _find_targets(
     columns = next(iter(fitting.values()))[0]
     values = np.concatenate([values for _, values in fitting.values()])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    look.findings.append(f"ratings in {len(fitting)} tables, from {low:g} to {high:g}")
+    size = counted(len(fitting), "table")
+    look.findings.append(f"ratings in {size}, from {low:g} to {high:g}")
     lines = ["  targets:", f"    path: {_quote(path)}"]
     lines += [f"    {name}: {_quote(column)}" for name, column in columns.items()]
     if low >= 1 and 10 < high <= 255:
@@ -368,11 +387,11 @@ def _reading_lines(look: Look) -> list[str]:
                 f"  montage: {_MONTAGE} # positions by name, for EEG without any; "
                 "null: none"
             )
-    if look.length_unit is not None:
+    for unit in [*look.length_units][:1]:
         lines += [
             "  # WARNING: the files state another unit, with which no light would come",
             "  # back from a brain. Concentrations depend on it: make sure.",
-            f"  length_unit: {look.length_unit}",
+            f"  length_unit: {unit}",
         ]
     if any(
         "state no wavelengths" in note for s in look.of("fnirs") for note in s.notes

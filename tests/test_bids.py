@@ -247,5 +247,5 @@ def test_a_tree_of_real_recordings(tmp_path):
     assert store.people == ("sub-01", "sub-02")
     with store.person("sub-02") as stored:
         (trial,) = stored.trials()
-        assert trial.fnirs.signal.shape[:2] == (3, 51)
-        assert sum(d < 0.01 for d in trial.fnirs.distances_m) > 0
+        assert trial.fnirs.signal.shape[:2] == (3, 36)  # of 51, without short ones
+        assert min(trial.fnirs.distances_m) > 0.02

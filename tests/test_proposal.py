@@ -1,4 +1,8 @@
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from written import Xdf, shared, write_snirf
 
 import merps
 from merps.cli.commands import app
+from merps.datasets.templates import Template
 from merps.errors import DataError, InputError
 from merps.store import Store
 
@@ -194,7 +199,10 @@ def test_mer_ps_takes_no_description(noise, tmp_path):
     ("content", "message"),
     [
         ({}, "expected recordings .* found none"),
-        ({"a.txt": b"x"}, "found none"),
+        (
+            {"a.npy": b"x", "b.csv.gz": b"x", "c.csv.gz": b"x"},
+            r"found none among 2 \.csv\.gz, 1 \.npy; convert .* arrays in Python can",
+        ),
         ({"a.edf": b"x"}, "found 1 that cannot be read: a.edf: "),
     ],
 )
@@ -214,6 +222,100 @@ def test_places_that_cannot_be(tmp_path):
     (tmp_path / "a.yaml").write_text("")
     with pytest.raises(InputError, match="is there already"):
         merps.init_config(tmp_path, tmp_path / "a.yaml")
+
+
+def test_doubts_are_told(rng, tmp_path):
+    folder = tmp_path / "data"
+    for name in ("control/sub1", "cases/sub1", "control/sub2", "cases/SUB2"):
+        path = folder / name / "clip1.edf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_edf(path, 50 * rng.normal(size=(3, 200)), NAMES, rate_hz=100)
+    for number in range(9):
+        (folder / f"broken{number}.edf").write_bytes(b"x")
+    proposal = merps.init_config(folder, tmp_path / "a.yaml")
+    *broken, more, shared_by, alike = proposal.warnings
+    assert [text.partition(":")[0] for text in broken] == [
+        f"broken{number}.edf" for number in range(5)
+    ]
+    assert more == "4 more recordings cannot be read"
+    assert shared_by.startswith(
+        "cases/sub1/clip1.edf and control/sub1/clip1.edf seem to be the same stimulus"
+    )
+    assert "of SUB2, are taken for different people" in alike
+
+
+def test_more_stimuli_than_numbers_are_told(rng, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    signal = rng.normal(size=(3, 200))
+    first = write_edf(folder / "P1_film1.edf", signal, NAMES, rate_hz=100)
+    for number in range(2, 1001):
+        os.link(first, folder / f"P1_film{number}.edf")
+    proposal = merps.init_config(folder, tmp_path / "a.yaml")
+    assert proposal.files == 1000
+    assert "seem to name 1000 stimuli, more than 999" in proposal.warnings[-1]
+    assert "V1000" not in proposal.text
+    result = run("check", folder, "--config", tmp_path / "a.yaml")
+    assert result.exit_code == 2
+    assert "does {stimulus} stand for a person or a date?" in result.stderr
+
+
+def many(folder, rng, n_people, n_films=5):
+    """A folder a person, of the same small recordings and ratings."""
+    folder.mkdir()
+    recording = write_edf(folder / "x", rng.normal(size=(3, 200)), NAMES, rate_hz=100)
+    write_ratings(folder / "y", 2, low=1, high=9)
+    for person in (f"P{number}" for number in range(n_people)):
+        (folder / person).mkdir()
+        for film in range(n_films):
+            for ending, source in ((".edf", recording), (".csv", folder / "y")):
+                os.link(source, folder / person / f"{person}_film{film}{ending}")
+    return folder
+
+
+def test_work_grows_with_the_files_and_not_faster(rng, tmp_path, monkeypatch):
+    count = 0
+
+    def counting(function):
+        def counted(*arguments):
+            nonlocal count
+            count += 1
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(Template, "match", counting(Template.match))
+    monkeypatch.setattr("merps.datasets.generalizing.re.search", counting(re.search))
+    counts = []
+    for n_people in (6, 24):
+        folder, count = many(tmp_path / str(n_people), rng, n_people), 0
+        run("init", folder, "--out", tmp_path / f"{n_people}.yaml")
+        result = run("check", folder, "--config", tmp_path / f"{n_people}.yaml")
+        assert f"{n_people} people, {5 * n_people} usable trials" in result.stdout
+        counts.append(count)
+    assert counts[1] <= 5 * counts[0]
+
+
+@pytest.mark.slow
+def test_ten_thousand_recordings(rng, tmp_path):
+    folder = many(tmp_path / "data", rng, 500, 20)
+    out = tmp_path / "a.yaml"
+    code = f"""
+import resource
+from merps.cli.commands import app as run
+for words in (["init", {str(folder)!r}, "--out", {str(out)!r}],
+              ["check", {str(folder)!r}, "--config", {str(out)!r}]):
+    run(words, standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=600, check=True
+    )
+    *told, peak = done.stdout.splitlines()
+    assert "10000 recordings of 500 people" in told
+    assert told[-1].startswith("500 people, 10000 usable trials; 0 errors")
+    assert int(peak) / (1e6 if sys.platform == "darwin" else 1e3) < 1000
 
 
 # Real folders
@@ -239,7 +341,7 @@ def test_the_folder_of_homer3(tmp_path):
     with store.person("subjA") as stored:
         assert len(stored.stimuli) == 3
         fnirs = stored.trial("V01").fnirs
-        assert fnirs.signal.shape[:2] == (3, 51)
+        assert fnirs.signal.shape[:2] == (3, 36)  # of 51, without short ones
         assert fnirs.rate_hz == 10
         assert fnirs.duration_s == pytest.approx(391, abs=1)
 

@@ -1,6 +1,7 @@
 import pytest
 
-from merps.datasets.guessing import generalize, guess_templates
+from merps.datasets.generalizing import find_beside, generalize
+from merps.datasets.guessing import guess_distinct, guess_templates
 from merps.datasets.templates import Template
 from merps.errors import ConfigError
 
@@ -75,6 +76,38 @@ CASES = {
     ),
     "one file": (["only one.edf"], [("only-one", None)]),
     "numbers alone": (["1.edf", "2.edf"], [("1", None), ("2", None)]),
+    "the film first": (
+        ["V1_P01.edf", "V2_P01.edf", "V1_P10.edf"],
+        [("P01", "1"), ("P01", "2"), ("P10", "1")],
+    ),
+    "the feeling first": (
+        ["happy_anna.edf", "Sad_anna.edf", "happy_bob.edf"],
+        [("anna", "happy"), ("anna", "Sad"), ("bob", "happy")],
+    ),
+    "a folder a feeling": (
+        ["happy/P01.edf", "happy/P02.edf", "sad/P01.edf", "sad/P02.edf"],
+        [("P01", "happy"), ("P02", "happy"), ("P01", "sad"), ("P02", "sad")],
+    ),
+    "feelings of one": (
+        ["calm.edf", "fear.edf"],
+        [("person1", "calm"), ("person1", "fear")],
+    ),
+    "the date first": (
+        ["2023-05-01_VP01_clip1.edf", "2023-05-02_VP02_clip1.edf"],
+        [("VP01", "1"), ("VP02", "1")],
+    ),
+    "folders of groups": (
+        ["control/sub1/c1.edf", "control/sub2/c1.edf", "cases/sub3/c1.edf"],
+        [("sub1", "1"), ("sub2", "1"), ("sub3", "1")],
+    ),
+    "spaces and capitals": (
+        ["Proband 1/FILM 1 EEG.EDF", "Proband 2/FILM 2 EEG.EDF"],
+        [("1", "1"), ("2", "2")],
+    ),
+    "other letters": (
+        ["被试1_视频1.edf", "被试1_视频2.edf", "被试2_视频1.edf"],
+        [("1", "1"), ("1", "2"), ("2", "1")],
+    ),
 }
 
 
@@ -89,6 +122,27 @@ def test_whose_files_are_these(name):
             assert names is not None, guess
             found[path] = (guess.person or names["person"], names.get("stimulus"))
     assert [found[path] for path in paths] == expected
+
+
+def test_sessions_are_told_from_stimuli():
+    paths = [f"P{p}/day{d}/film{f}.edf" for p in (1, 2) for d in (1, 2) for f in (1, 2)]
+    (guess,) = guess_distinct(paths)
+    assert guess.path == "{person}/day{session}/film{stimulus}.edf"
+    tables = [path.replace(".edf", ".csv") for path in paths]
+    assert find_beside(tables, [guess]) == guess.path.replace(".edf", ".csv")
+    assert find_beside(["notes/x.csv", "y.csv", *tables[:1]], [guess]) is None
+
+
+def test_people_are_spelled_out_where_a_path_cannot_hold_them():
+    paths = [f"Frau_{name}/öl_{k}.edf" for name in ("Müller", "Žižek") for k in "12"]
+    guesses = guess_distinct(paths)
+    assert [(guess.person, guess.path) for guess in guesses] == [
+        ("Muller", "Frau_Müller/öl_{stimulus}.edf"),
+        ("Zizek", "Frau_Žižek/öl_{stimulus}.edf"),
+    ]
+    alike = [f"Frau_{name}/öl_{k}.edf" for name in ("Müller", "Muller") for k in "12"]
+    people = {guess.person for guess in guess_distinct(alike)}
+    assert len(people) == 4  # not known who they are: apart
 
 
 def test_names_are_found_in_other_paths():

@@ -18,10 +18,12 @@ def init(
     ),
 ) -> None:
     """Look at any folder and write a configuration for it."""
+    from merps.datasets.looking import counted
     from merps.proposal import init_config
 
     proposal = init_config(data, out)
-    session.say(f"{proposal.files} recordings of {proposal.people} people")
+    files, people = counted(proposal.files, "recording"), proposal.people
+    session.say(f"{files} of {counted(people, 'person')}")
     for finding in proposal.findings:
         session.say(f"  {finding}")
     for warning in proposal.warnings:

@@ -300,7 +300,8 @@ def reconcile(
     elif stated:
         length_s, teller = min(stated), "its annotation"
     else:
-        length_s, teller = min(left_s.values()), "the shorter recording"
+        length_s = min(left_s.values())
+        teller = "the shorter recording" if len(left_s) > 1 else "its recording"
     if length_s < _SHORTEST_S:
         raise mismatch(
             where,

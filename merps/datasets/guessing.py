@@ -1,38 +1,20 @@
 """Whose files are these: paths with names, guessed from how paths differ."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from merps.datasets.templates import Template
+from merps.datasets.words import FEELINGS, PERSON_WORDS, STIMULUS_WORDS
 
-_TOKEN = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
+_TOKEN = re.compile(r"[^\W\d_]+|[0-9]+|.", re.DOTALL)
 #: Marks a token that is the folder of a person; no path has this character.
 _FOLDER = "\0"
 #: What would mean something else in a template.
 _SPECIAL = re.compile(r"[{}*\x01-\x1f]")
 _PERSON = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PERSON_WORDS = {
-    *("sub", "subj", "subject", "s", "p", "vp", "pp", "part", "participant", "person"),
-    *("patient", "proband", "pat", "id", "test", "predict"),
-}
-_STIMULUS_WORDS = {
-    *(
-        "run",
-        "r",
-        "trial",
-        "t",
-        "video",
-        "vid",
-        "v",
-        "clip",
-        "stim",
-        "stimulus",
-        "film",
-    ),
-    *("movie", "m", "task", "block", "b", "c", "cond", "condition", "song", "music"),
-}
 #: What a folder or file is called after what is in it, and after nobody.
 _DEVICE_WORDS = {"eeg", "nirs", "fnirs", "optical", "optics", "hbo"}
 _REST_WORDS = {"rest", "resting", "restingstate", "baseline"}
@@ -124,6 +106,8 @@ def guess_distinct(
         keys = {tuple(sorted(names.items())) for names in found if names is not None}
         if len(guess.files) > 1 and len(keys) == len(guess.files):
             done.append(guess)
+        elif None in found and (spelled := _spell_people(guess)):
+            done += spelled
         else:
             single += [
                 replace(guess_templates([name])[0], is_rest=guess.is_rest)
@@ -169,43 +153,24 @@ def name_one(path: str, person: str) -> Guess:
     return Guess(_SPECIAL.sub("?", path), person, None, (path,))
 
 
-def generalize(
-    paths: Iterable[str], names: Mapping[str, Mapping[str, str]]
-) -> str | None:
-    """Put names into the paths of other files, and return the path that most share.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        Paths of tables, say.
-    names : mapping of str to mapping of str to str
-        Names of person and stimulus, by recording.
-
-    Returns
-    -------
-    str or None
-        The path with names that describes most files; None if none names a person.
-    """
-    known = sorted(
-        {
-            (own.get("person") or "", own.get("stimulus") or "")
-            for own in names.values()
-        },
-        key=lambda pair: (-len(pair[0]), -len(pair[1]), pair),
-    )
-    found: Counter[str] = Counter()
-    for path in paths:
-        options = []
-        for person, stimulus in known:
-            if not person or not _has(path, person):
-                continue
-            text = _replace(path, person, "{person}")
-            if stimulus and _has(text, stimulus):
-                options.append((2, _replace(text, stimulus, "{stimulus}")))
-            options.append((1, text))
-        if options:
-            found[max(options)[1]] += 1
-    return found.most_common(1)[0][0] if found else None
+def _spell_people(guess: Guess) -> list[Guess]:
+    """Describe people one by one whose names a path cannot hold; none if that fails."""
+    if "{person}" not in guess.path or "{session}" in guess.path:
+        return []
+    anyone = Template(guess.path.replace("{person}", "{session}"))
+    files: dict[str, list[str]] = defaultdict(list)
+    for name in guess.files:
+        files[(anyone.match(name) or {"session": ""})["session"]].append(name)
+    people = {text: _as_person(_plain(text)) for text in files}
+    if "" in files or len(set(people.values())) < len(files):
+        return []
+    return [
+        Guess(
+            guess.path.replace("{person}", _SPECIAL.sub("?", text)),
+            *(people[text], guess.stimulus, tuple(own)),
+        )
+        for text, own in files.items()
+    ]
 
 
 def _person_folders(paths: Sequence[str]) -> set[str]:
@@ -218,6 +183,8 @@ def _person_folders(paths: Sequence[str]) -> set[str]:
     if len(inside) < 2 or not all(map(_PERSON.fullmatch, inside)):
         return set()
     if any(folder.lower() in _AFTER_NOBODY for folder in inside):
+        return set()
+    if FEELINGS.issuperset(map(str.lower, inside)) or _holds_people(paths):
         return set()
     shared = Counter(name for names in inside.values() for name in names)
     alike = sum(any(shared[name] > 1 for name in names) for names in inside.values())
@@ -245,6 +212,20 @@ def _is_rest(path: str) -> bool:
     """Tell that a path says rest, as a word of its own."""
     words = {token.lower() for token in _TOKEN.findall(path)}
     return not words.isdisjoint(_REST_WORDS)
+
+
+def _holds_people(paths: Sequence[str]) -> bool:
+    """Tell that all paths number people below their first folder, and not by it."""
+    for path in paths:
+        first, _, rest = path.partition("/")
+        tokens = _TOKEN.findall(rest)
+        named = (
+            token.isdigit() and _word_before(tokens, k) in PERSON_WORDS
+            for k, token in enumerate(tokens)
+        )
+        if first in rest or not any(named):
+            return False
+    return True
 
 
 def _split(path: str, folders: set[str]) -> list[str]:
@@ -279,10 +260,15 @@ def _shape(tokens: Sequence[str]) -> tuple:
 def _guess(members: list[tuple[str, list[str]]]) -> Guess:
     """Describe files whose paths are built alike."""
     files = tuple(path for path, _ in members)
-    first = members[0][1]
+    first = [_SPECIAL.sub("?", t) if len(t) == 1 else t for t in members[0][1]]
     varying = [k for k in range(len(first)) if len({t[k] for _, t in members}) > 1]
     out = list(first)
-    stimulus_at = [k for k in varying if _word_before(first, k) in _STIMULUS_WORDS]
+    stimulus_at = [
+        k
+        for k in varying
+        if _word_before(first, k) in STIMULUS_WORDS
+        or FEELINGS.issuperset(t[k].lower() for _, t in members)
+    ]
     if any(token.startswith(_FOLDER) for token in first):
         out = ["{person}" if token.startswith(_FOLDER) else token for token in out]
         rest = [k for k in varying if not first[k].startswith(_FOLDER)]
@@ -291,18 +277,32 @@ def _guess(members: list[tuple[str, list[str]]]) -> Guess:
     if person_at is None:
         return _without_person(first, varying, files)
     begin = person_at
-    if first[person_at].isdigit() and person_at and first[person_at - 1].isalpha():
+    word = first[person_at - 1] if person_at else ""
+    if first[person_at].isdigit() and word.isascii() and word.isalpha():
         begin -= 1
     out[begin : person_at + 1] = ["{person}"] + [""] * (person_at - begin)
     rest = [k for k in varying if k not in range(begin, person_at + 1)]
+    for k in rest[:]:  # a date or a group before the person tells no more
+        facts = {(t[begin], t[person_at], t[k]) for _, t in members}
+        people = {fact[:2] for fact in facts}
+        if k < begin and k not in stimulus_at and len(people) == len(facts):
+            out[k] = "*"
+            rest.remove(k)
     if not rest:  # a run that all have alike is a stimulus, too
         rest = [
             k
             for k, token in enumerate(first)
             if k > person_at
             and token.isdigit()
-            and _word_before(first, k) in _STIMULUS_WORDS
+            and _word_before(first, k) in STIMULUS_WORDS
         ][:1]
+    left = [k for k in rest if k < begin]
+    right = [k for k in rest if k > person_at]
+    if left and right:  # only one of them can be the stimulus
+        is_left = set(left) & set(stimulus_at) and not set(right) & set(stimulus_at)
+        rest, others = (left, right) if is_left else (right, left)
+        for k in others:
+            out[k] = "*"
     return _finish(out, rest, files, None)
 
 
@@ -313,7 +313,7 @@ def _person_place(
     by_word = [
         k
         for k, token in enumerate(tokens)
-        if token.isdigit() and _word_before(tokens, k) in _PERSON_WORDS
+        if token.isdigit() and _word_before(tokens, k) in PERSON_WORDS
     ]
     for candidates in (
         [k for k in by_word if k in varying],
@@ -337,7 +337,7 @@ def _without_person(
     words = first
     while words and (tokens[words - 1].isalpha() or tokens[words - 1] in "_-. "):
         words -= 1
-        if tokens[words].isalpha() and tokens[words].lower() in _STIMULUS_WORDS:
+        if tokens[words].isalpha() and tokens[words].lower() in STIMULUS_WORDS:
             break
     name = "".join(tokens[:words]).rpartition("/")[2].strip("_-. ")
     if not name:  # nothing but the stimulus differs, and nothing stands before it
@@ -348,11 +348,17 @@ def _without_person(
 def _finish(
     tokens: list[str], rest: Sequence[int], files: tuple[str, ...], person: str | None
 ) -> Guess:
-    """Put the stimulus where paths still differ; all of it from first to last."""
-    tokens = [_SPECIAL.sub("?", t) if len(t) == 1 else t for t in tokens]
-    if rest:
-        begin, end = rest[0], rest[-1] + 1
-        tokens[begin:end] = ["{stimulus}"]
+    """Put names where paths still differ, in each folder from first to last.
+
+    What differs last is the stimulus, and what differs in a folder before it a session.
+    """
+    levels: dict[int, list[int]] = defaultdict(list)
+    for place in rest:
+        levels[tokens[:place].count("/")].append(place)
+    names = ["{stimulus}", "{session}", *"*" * len(levels)]
+    for name, places in zip(names, reversed(levels.values()), strict=False):
+        begin, end = places[0], places[-1] + 1
+        tokens[begin:end] = [name]
     return Guess("".join(tokens), person, None, files)
 
 
@@ -366,25 +372,13 @@ def _word_before(tokens: Sequence[str], place: int) -> str:
     return ""
 
 
+def _plain(name: str) -> str:
+    """Return a name without accents, and without letters that have no plain form."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+
+
 def _as_person(name: str) -> str:
     """Make a name of letters, digits, _ and -, without what is in the file."""
     name = "".join(t for t in _TOKEN.findall(name) if t.lower() not in _AFTER_NOBODY)
     name = name.strip("-_. ")
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or "person1"
-
-
-def _has(path: str, name: str) -> bool:
-    """Tell that a path has a name, and not as part of a longer one."""
-    return re.search(_whole(name), path) is not None
-
-
-def _replace(path: str, name: str, by: str) -> str:
-    """Replace a name in a path."""
-    return re.sub(_whole(name), by, path)
-
-
-def _whole(name: str) -> str:
-    """Return a pattern of a name that digits do not go on."""
-    before = r"(?<![0-9])" if name[:1].isdigit() else r"(?<![A-Za-z0-9])"
-    after = r"(?![0-9])" if name[-1:].isdigit() else r"(?![A-Za-z0-9])"
-    return before + re.escape(name) + after

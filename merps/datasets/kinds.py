@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from merps.datasets.looking import Look
 from merps.recording import Recording
 
+#: Channels up to this length, in meters, see the scalp alone.
+_SHORT_M = 0.015
+
 
 def propose_kinds(look: Look) -> list[str]:
     """Say what is kept of the fNIRS.
@@ -63,6 +66,11 @@ def _optics_lines(headers: Sequence[Recording]) -> list[str]:
         "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
     ]
     light = [header for header in headers if header.kinds[0].endswith("nm")]
+    if any(min(header.distances_m or (1.0,)) <= _SHORT_M for header in light):
+        lines.append(
+            f"    short_channels: {{max_short_m: {_SHORT_M}}} # what they see is taken "
+            "out of the others, and they are left out"
+        )
     if light:
         lines += [
             "    optics:",

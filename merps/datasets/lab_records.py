@@ -79,8 +79,8 @@ class LabOptions:
         Name of the standard montage that gives EEG channels their positions.
     synchrony : mapping, optional
         How the clocks of two files are told by events of both; None if they are one.
-    tables : tuple of Path
-        Every table of ratings.
+    tables : mapping of str to Path
+        Every table of ratings, by its path under the folder.
     """
 
     root: Path
@@ -92,7 +92,7 @@ class LabOptions:
     how: Mapping[str, Any]
     montage: str | None
     synchrony: Mapping[str, Any] | None = None
-    tables: tuple[Path, ...] = ()
+    tables: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def from_section(
@@ -153,26 +153,27 @@ class LabOptions:
         """
         if not self.tables:
             return ()
-        template = Template(self.targets["path"]).fill(names)
+        template = Template(self.targets["path"])
+        asked = [value for name, value in names.items() if name in template.names]
+        template = template.fill(names)
         return tuple(
             path
-            for path in self.tables
-            if template.fits(path.relative_to(self.root).as_posix())
+            for name, path in self.tables.items()
+            if all(value in name for value in asked) and template.fits(name)
         )
 
 
-def _find_tables(root: Path, targets: Mapping[str, Any] | None) -> tuple[Path, ...]:
+def _find_tables(root: Path, targets: Mapping[str, Any] | None) -> dict[str, Path]:
     """List every table of ratings; links that leave the folder do not count."""
     if targets is None or targets["path"] is None:
-        return ()
+        return {}
     template = Template(targets["path"])
-    return tuple(
-        path
-        for path in sorted(root.rglob("*"))
-        if template.fits(path.relative_to(root).as_posix())
-        and path.is_file()
-        and is_inside(root, path)
-    )
+    tables = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    return {
+        name: path
+        for name, path in sorted(tables.items())
+        if template.fits(name) and path.is_file() and is_inside(root, path)
+    }
 
 
 @dataclass(frozen=True)

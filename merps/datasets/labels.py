@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from merps.datasets.guessing import generalize
+from merps.datasets.generalizing import generalize
 from merps.datasets.looking import Look, RatedTables
 from merps.datasets.templates import Template
 from merps.samples import natural_order

@@ -10,12 +10,15 @@ import numpy as np
 from jaxtyping import Float64
 
 from merps.errors import MerpsError
+from merps.predictions import name_some
 from merps.readers.columns import read_table
 from merps.readers.files import open_recording
 from merps.readers.probe import METERS, is_plausible
 from merps.readers.streams import Stream
 
 _TABLES = (".csv", ".tsv", ".tsv.gz", ".txt")
+#: Files that are told of one by one.
+_TOLD = 5
 _TIMES = ("time", "time_s", "times", "onset", "t", "seconds", "second", "timestamp")
 
 #: By path under the folder: names of the columns, and ratings.
@@ -36,15 +39,18 @@ class Look:
         What each recording holds, by its path under the folder.
     findings, warnings : list of str
         What was found, and what a person must look at.
-    length_unit : str, optional
-        Of optode positions, where files state an impossible one.
+    length_units : dict of str to list of str
+        Files that state an impossible unit of optode positions, by one that fits.
+    unreadable : list of str
+        Why files cannot be read.
     """
 
     root: Path
     streams: dict[str, tuple[Stream, ...]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    length_unit: str | None = None
+    length_units: dict[str, list[str]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
 
     def of(self, modality: str) -> list[Stream]:
         """Return all streams of one modality.
@@ -88,7 +94,7 @@ def open_one(
     Parameters
     ----------
     look : Look
-        Gets the streams, or a warning.
+        Gets the streams, or why there are none.
     name : str
         Path under the folder.
     path : Path
@@ -110,14 +116,30 @@ def open_one(
             distances = streams[0].header.distances_m or ()
             if is_plausible(distances):
                 look.streams[name] = streams
-                look.length_unit = unit
-                look.warnings.append(
-                    f"{name}: LengthUnit cannot be right; length_unit: {unit} would "
-                    f"put its optodes up to {1e3 * max(distances):.3g} mm apart. It "
-                    "counts for all SNIRF files here: make sure of it"
-                )
+                look.length_units.setdefault(unit, []).append(name)
                 return
-    look.warnings.append(problem.replace(f"{look.root}/", ""))
+    look.unreadable.append(problem.replace(f"{look.root}/", ""))
+
+
+def tell_problems(look: Look) -> None:
+    """Say which files cannot be read, and which state a wrong unit.
+
+    Parameters
+    ----------
+    look : Look
+        Gets the warnings.
+    """
+    for unit, names in look.length_units.items():
+        headers = [s.header for name in names for s in look.streams[name]]
+        longest_m = max(max(header.distances_m or (0.0,)) for header in headers)
+        look.warnings.append(
+            f"{name_some(names)}: LengthUnit cannot be right; length_unit: {unit} "
+            f"would put optodes up to {1e3 * longest_m:.3g} mm apart. It counts for "
+            "all SNIRF files here: make sure of it"
+        )
+    look.warnings += look.unreadable[:_TOLD]
+    if (n_more := len(look.unreadable) - _TOLD) > 0:
+        look.warnings.append(f"{n_more} more recordings cannot be read")
 
 
 def tell_signals(look: Look) -> None:
@@ -137,13 +159,59 @@ def tell_signals(look: Look) -> None:
                 what = f"{len(header.channels)} channels of {what}"
             kinds[f"{what} at {header.rate_hz:.4g} Hz"] += 1
         for text, count in kinds.most_common(5):
-            look.findings.append(f"{word}: {text}, in {count} files")
+            look.findings.append(f"{word}: {text}, in {counted(count, 'file')}")
     lengths = [s.header.duration_s for own in look.streams.values() for s in own]
-    look.findings.append(f"recordings last {min(lengths):.0f} to {max(lengths):.0f} s")
+    range_s = dict.fromkeys(f"{end(lengths):.0f}" for end in (min, max))
+    look.findings.append(f"recordings last {' to '.join(range_s)} s")
     notes = Counter(
         note for own in look.streams.values() for s in own for note in s.notes
     )
-    look.findings += [f"{note} (in {n} files)" for note, n in notes.most_common(8)]
+    look.findings += [
+        f"{note} (in {counted(n, 'file')})" for note, n in notes.most_common(8)
+    ]
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    noun : str
+        One of them, such as ``file``.
+
+    Returns
+    -------
+    str
+        Such as ``1 file`` or ``2 files``; people in place of persons.
+    """
+    several = "people" if noun == "person" else f"{noun}s"
+    return f"{count} {noun if count == 1 else several}"
+
+
+def name_endings(root: Path) -> str:
+    """Say what a folder holds instead of recordings.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Returns
+    -------
+    str
+        Such as `` among 8 .gz, 1 .md``, the most frequent endings first; empty if there
+        are no files.
+    """
+    endings = Counter(
+        "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+        or "without ending"
+        for path in root.rglob("*")
+        if path.is_file()
+    )
+    few = ", ".join(f"{n} {ending}" for ending, n in endings.most_common(4))
+    return f" among {few}" if few else ""
 
 
 def _rating_columns(path: Path) -> tuple[dict[str, str], np.ndarray] | None:

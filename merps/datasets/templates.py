@@ -54,6 +54,11 @@ class Template:
                 parts.append(_WILD.get(folders or some or one) or re.escape(literal))
         object.__setattr__(self, "_pattern", re.compile("".join(parts)))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which names the path holds."""
+        return tuple(self._pattern.groupindex)
+
     def match(self, path: str) -> dict[str, str] | None:
         """Find the names in a path.
 
