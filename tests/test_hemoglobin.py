@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import write_fnirs
+from typer.testing import CliRunner
 
+from merps.cli.commands import app
 from merps.config import load_config
 from merps.errors import InputError
 from merps.pipeline.hemoglobin import mend_fnirs
 from merps.pipeline.trials import preprocess_trial
 from merps.preprocessing.optics import absorb, extinction, pathlength_factor
 from merps.recording import Baseline, Recording, Trial
+from merps.store import Store
 from merps.store.layout import build_image, read_layout
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -109,6 +113,26 @@ def test_a_planted_response_is_recovered_from_synthetic_light(rng):
     assert_recovered(made.fnirs, rows, ONSETS_S)
     hbo, hbr, hbt = made.fnirs.signal
     np.testing.assert_allclose(hbt, hbo + hbr, atol=1e-9)
+
+
+def test_the_commands_recover_a_planted_response(rng, tmp_path):
+    background = make_background(rng)
+    background = replace(background, distances_m=(0.03,) * 12)
+    rows = [0, 1, 3, 4]
+    folder, out = tmp_path / "data", tmp_path / "lab.yaml"
+    folder.mkdir()
+    light_lct = plant(background, rows, ONSETS_S).signal
+    write_fnirs(folder / "P1_V1.snirf", light_lct, rate_hz=RATE_HZ)
+    store = tmp_path / "store"
+    words = ["preprocess", folder, "--config", out, "--out", store]
+    words += ["--set", "preprocess.fnirs.motion=tddr"]
+    words += ["--set", "preprocess.fnirs.band_pass.low_hz=0.01"]
+    for command in (["init", folder, "--out", out], words):
+        result = CliRunner().invoke(app, [str(word) for word in command])
+        assert result.exit_code == 0, result.stderr
+    with Store.open(store).person("P1") as stored:
+        (trial,) = stored.trials()
+    assert_recovered(trial.fnirs, rows, ONSETS_S)
 
 
 def test_quality_tells_each_step_before_and_after_and_is_stored(rng, tmp_path):

@@ -226,8 +226,8 @@ def test_places_that_cannot_be(tmp_path):
 
 def test_doubts_are_told(rng, tmp_path):
     folder = tmp_path / "data"
-    for name in ("control/sub1", "cases/sub1", "control/sub2", "cases/SUB2"):
-        path = folder / name / "clip1.edf"
+    for name in ("P01_V1", "P01_V2", "P02_V1", "p02_V2", "backup/P01_V1"):
+        path = folder / f"{name}.edf"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_edf(path, 50 * rng.normal(size=(3, 200)), NAMES, rate_hz=100)
     for number in range(9):
@@ -239,9 +239,9 @@ def test_doubts_are_told(rng, tmp_path):
     ]
     assert more == "4 more recordings cannot be read"
     assert shared_by.startswith(
-        "cases/sub1/clip1.edf and control/sub1/clip1.edf seem to be the same stimulus"
+        "P01_V1.edf and backup/P01_V1.edf seem to be the same stimulus of the same"
     )
-    assert "of SUB2, are taken for different people" in alike
+    assert "of P02, are taken for different people" in alike
 
 
 def test_more_stimuli_than_numbers_are_told(rng, tmp_path):

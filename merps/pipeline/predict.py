@@ -23,6 +23,7 @@ from merps.models.rows import has_features
 from merps.options import Config
 from merps.pipeline.blocks import attach_blocks, needed_blocks
 from merps.pipeline.features import align_features, extract_samples
+from merps.pipeline.montage import match_montage
 from merps.pipeline.preprocess import (
     Preprocessed,
     dataset_section,
@@ -161,7 +162,8 @@ def predict_dataset(
             )
             needed = needed_blocks(model)
             samples = attach_blocks(samples, opened, needed, config=config, jobs=jobs)
-        samples = align_features(samples, getattr(model, "feature_names_", ()))
+        features = getattr(model, "feature_names_", ())
+        samples = align_features(match_montage(samples, features), features)
         if ids is None:
             ids = samples.ids
         if not ids:
