@@ -15,7 +15,7 @@ from merps.datasets.doubts import MOST_STIMULI, tell_doubts
 from merps.datasets.generalizing import find_beside, generalize
 from merps.datasets.guessing import Guess, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
-from merps.datasets.lab import WHOLE, find_recordings
+from merps.datasets.lab import WHOLE, find_recordings, name_absent
 from merps.datasets.lab_records import LabFile
 from merps.datasets.labels import count_labels, rated_labels
 from merps.datasets.layout import find_folder
@@ -146,6 +146,12 @@ def _propose(root: Path, out: Path) -> Proposal:
     recordings = find_recordings(root)
     names = [path.relative_to(root).as_posix() for path in recordings]
     is_bids = any(map(_BIDS.match, names))
+    if is_bids:  # not what was derived from them
+        names = [name for name in names if _BIDS.match(name)]
+        recordings = [root / name for name in names]
+    absent = name_absent(find_recordings(root, is_there=False), root)
+    if absent is not None:
+        look.warnings.append(absent)
     described = _bids_files(root) if is_bids else {}
     for name, path in list(zip(names, recordings, strict=True))[:_OPENED]:
         if name in described:
@@ -162,7 +168,7 @@ def _propose(root: Path, out: Path) -> Proposal:
             expected="recordings (EDF, BDF, FIF, BrainVision, EEGLAB, SNIRF or XDF)",
             found=f"{len(recordings)} that cannot be read: {reasons}"
             if recordings
-            else f"none{name_endings(root)}",
+            else f"none{name_endings(root)}" + (f"; {absent}" if absent else ""),
             remedy="convert them to one of these formats; arrays in Python can become "
             "FIF with merps.Recording and its to_mne()",
         )

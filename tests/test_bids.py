@@ -13,8 +13,9 @@ from written import shared
 
 from merps.dataset_options import DatasetConfig
 from merps.datasets.lab import open_lab
-from merps.errors import InputError
+from merps.errors import DataError, InputError
 from merps.options import Config
+from merps.proposal import init_config
 from merps.recording import Trial
 
 mne_bids = pytest.importorskip("mne_bids")
@@ -228,6 +229,34 @@ def test_from_bids_to_the_store(root, tmp_path):
     with store.person("sub-01") as stored:
         assert stored.trial("V01").targets.shape == (9, 2)
         assert stored.trial("V01").eeg.channels == ("Fp1", "Cz", "O2")
+
+
+def test_a_tree_as_it_is_published(root, tmp_path):
+    (eeg,) = (root / "sub-01/ses-a/eeg").glob("*_eeg.*df")
+    for place in ("derivatives/prep/sub-01/ses-a/eeg", "sourcedata", "extra", "code"):
+        (root / place).mkdir(parents=True)
+        shutil.copy(eeg, root / place / eeg.name)
+    (root / "stimuli").mkdir()
+    (root / "stimuli/valence.csv").write_text("time,valence,arousal\n0,1,2\n")
+    (root / ".bidsignore").write_text("extra/\n")
+    (root / "CHANGES").write_text("1.0.0\n")
+    link = root / "sub-02/ses-a/eeg" / eeg.name.replace("sub-01", "sub-02")
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../../.git/annex/objects/not-fetched.edf")
+    told, written, store = from_folder_to_store(root, tmp_path)
+    assert (told["files"], told["people"]) == (4, 1)
+    assert told["warnings"] == [
+        "the content of recordings that are links is not there: "
+        f"sub-02/ses-a/eeg/{link.name}; fetch it, as with: datalad get"
+    ]
+    assert written["dataset"].get("targets") is None
+    assert store.people == ("sub-01",)
+    for session in ("a", "b"):
+        shutil.rmtree(root / f"sub-01/ses-{session}")
+    for place in ("derivatives", "sourcedata", "extra", "code"):
+        shutil.rmtree(root / place)
+    with pytest.raises(DataError, match="are links is not there: sub-02/"):
+        init_config(root, tmp_path / "b.yaml")
 
 
 def test_without_mne_bids_the_message_says_what_to_install(root, monkeypatch):

@@ -173,6 +173,9 @@ def open_lab(root: Path | str, section: Mapping[str, Any]) -> LabDataset:
         files, problems = list_bids(root, section)
     else:
         files, problems = _list_files(root, section)
+    absent = name_absent(find_recordings(root, is_there=False), root)
+    if absent is not None:
+        problems.append(Problem("warning", root.name, absent))
     if not files:
         reasons = "".join(f"; {problem.message}" for problem in problems[:3])
         raise mismatch(
@@ -208,28 +211,54 @@ def open_lab(root: Path | str, section: Mapping[str, Any]) -> LabDataset:
     )
 
 
-def find_recordings(root: Path) -> list[Path]:
+def find_recordings(root: Path, *, is_there: bool = True) -> list[Path]:
     """List the files of a folder that may be recordings, in natural order.
 
     Parameters
     ----------
     root : Path
         The folder, resolved; hidden entries and links that leave it do not count.
+    is_there : bool
+        List files; else links whose content is absent.
 
     Returns
     -------
     list of Path
-        Files with the ending of a known format.
+        Entries with the ending of a known format.
     """
     found = [
         path
         for path in root.rglob("*")
         if path.name.lower().endswith(SUFFIXES)
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
+        and (path.is_file() if is_there else path.is_symlink() and not path.exists())
         and is_inside(root, path)
     ]
     return sorted(found, key=lambda path: natural_order(path.as_posix()))
+
+
+def name_absent(links: Sequence[Path], root: Path) -> str | None:
+    """Say that recordings are links whose content is not there.
+
+    Parameters
+    ----------
+    links : sequence of Path
+        Such links.
+    root : Path
+        The folder, resolved.
+
+    Returns
+    -------
+    str or None
+        None where there are none.
+    """
+    if not links:
+        return None
+    names = name_some(path.relative_to(root).as_posix() for path in links)
+    return (
+        f"the content of recordings that are links is not there: {names}; fetch it, as "
+        "with: datalad get"
+    )
 
 
 def _list_files(

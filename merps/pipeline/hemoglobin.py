@@ -327,7 +327,9 @@ def _wavelengths(kinds: Sequence[str]) -> tuple[float, ...]:
     nameless = [kind for kind, match in zip(kinds, found, strict=True) if not match]
     if nameless:
         raise InputError(
-            f"kind {nameless[0]!r} names no wavelength; name kinds of light as 780nm"
+            f"kind {nameless[0]!r} names no wavelength, which concentrations need; name "
+            "kinds of light as 780nm (of XDF, in a table: dataset.channels), or keep "
+            f"the light with preprocess.fnirs.kinds=[{', '.join(kinds)}]"
         )
     return tuple(float(match.group()) for match in found)
 
