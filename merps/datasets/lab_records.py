@@ -93,6 +93,9 @@ class LabOptions:
     montage: str | None
     synchrony: Mapping[str, Any] | None = None
     tables: Mapping[str, Path] = field(default_factory=dict)
+    _own_tables: dict[str, list[str]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def from_section(
@@ -154,12 +157,14 @@ class LabOptions:
         if not self.tables:
             return ()
         template = Template(self.targets["path"])
-        asked = [value for name, value in names.items() if name in template.names]
+        person = names["person"] if "person" in template.names else ""
+        if person not in self._own_tables:  # once for all trials of a person
+            self._own_tables[person] = [n for n in self.tables if person in n]
         template = template.fill(names)
         return tuple(
-            path
-            for name, path in self.tables.items()
-            if all(value in name for value in asked) and template.fits(name)
+            self.tables[name]
+            for name in self._own_tables[person]
+            if template.fits(name)
         )
 
 

@@ -245,8 +245,8 @@ def _tell_ends(steps: Bool[np.ndarray, " time"]) -> str:
     """Say which ends of the light are not as recorded."""
     names = [name for name, at in (("first", 0), ("last", -1)) if steps[at]]
     return (
-        f"the {' and the '.join(names)} sample of fNIRS light is far off, as of a "
-        "device that settles, and is taken from the one beside it"
+        f"{' and '.join(names)} sample of fNIRS light far off, as of a device that "
+        "settles: taken from the one beside it"
     )
 
 
@@ -327,9 +327,9 @@ def _wavelengths(kinds: Sequence[str]) -> tuple[float, ...]:
     nameless = [kind for kind, match in zip(kinds, found, strict=True) if not match]
     if nameless:
         raise InputError(
-            f"kind {nameless[0]!r} names no wavelength, which concentrations need; name "
-            "kinds of light as 780nm (of XDF, in a table: dataset.channels), or keep "
-            f"the light with preprocess.fnirs.kinds=[{', '.join(kinds)}]"
+            f"kind {nameless[0]!r} names no wavelength, which concentrations need; "
+            "name kinds of light as 780nm (of XDF, in a table: dataset.channels), or "
+            f"keep the light with preprocess.fnirs.kinds=[{', '.join(kinds)}]"
         )
     return tuple(float(match.group()) for match in found)
 
