@@ -51,3 +51,43 @@ def mismatch(where: object, *, expected: str, found: str, remedy: str) -> DataEr
         The error, to be raised by the caller.
     """
     return DataError(f"{where}: expected {expected}, found {found}; {remedy}")
+
+
+def unreadable(where: object, error: Exception, *, remedy: str) -> DataError:
+    """Say on one line what a library made of a file that it cannot read.
+
+    Parameters
+    ----------
+    where : object
+        The file, as text or path.
+    error : Exception
+        What the library raised; of long messages, the beginning counts.
+    remedy : str
+        What the user can do, as a full clause.
+
+    Returns
+    -------
+    DataError
+        The error, to be raised by the caller.
+    """
+    said = " ".join(str(error).split())[:200]
+    return DataError(
+        f"{where}: cannot be read as a recording ({type(error).__name__}: {said}); "
+        f"{remedy}"
+    )
+
+
+def no_memory(where: object) -> SpaceError:
+    """Say that a recording does not fit into memory.
+
+    Parameters
+    ----------
+    where : object
+        The file, as text or path.
+
+    Returns
+    -------
+    SpaceError
+        The error, to be raised by the caller.
+    """
+    return SpaceError(f"{where}: no memory for its samples; run fewer jobs at once")
