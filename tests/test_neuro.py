@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from recorded import make_intensity, write_eeg, write_fnirs
 
-from merps.errors import DataError
+from merps.errors import DataError, SpaceError
 from merps.readers.neuro import read_eeg, read_hemoglobin
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -89,7 +89,7 @@ def test_lack_of_memory_is_no_fault_of_the_file(monkeypatch, tmp_path):
         raise MemoryError
 
     monkeypatch.setattr(mne.io, "read_raw", run_out)
-    with pytest.raises(MemoryError):
+    with pytest.raises(SpaceError, match=r"a\.edf: no memory .* run fewer jobs"):
         read_eeg(tmp_path / "a.edf")
 
 

@@ -12,8 +12,9 @@ from merps.datasets.layout import Problem
 from merps.datasets.ratings import Ratings, read_ratings
 from merps.errors import DataError, InputError, mismatch
 from merps.readers.columns import Column, read_table
+from merps.readers.guarding import MNE_REMEDY, quietly
 from merps.readers.lengths import require_length
-from merps.readers.neuro import quietly, split_raw
+from merps.readers.neuro import split_raw
 from merps.readers.snirf import open_snirf
 from merps.readers.streams import Stream, drop_repeated
 from merps.recording import Annotation
@@ -76,7 +77,7 @@ def list_bids(
             extensions=extensions,
             check=True,
         )
-        for found in quietly(root, search):
+        for found in quietly(root, search, remedy="look at it with the BIDS validator"):
             path = Path(found.fpath)
             if path.relative_to(root).parts[0] in _NOT_RAW or not path.is_file():
                 continue
@@ -126,7 +127,8 @@ def open_bids(
     require_length(path)
     read = partial(mne_bids.read_raw_bids, bids_path, verbose="error")
     is_typed = _sibling(path, "channels.tsv") is not None
-    return split_raw(path, quietly(path, read), is_typed=is_typed)
+    raw = quietly(path, read, remedy=MNE_REMEDY)
+    return split_raw(path, raw, is_typed=is_typed)
 
 
 def _file(path: Path, found: Any, suffix: str) -> LabFile:

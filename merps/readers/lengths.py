@@ -1,22 +1,26 @@
-"""Whether a file is as long as its header says, and without gaps."""
+"""Whether a file is as long as its header says, without gaps, and fit for MNE."""
 
 import re
+import struct
 from itertools import pairwise
 from pathlib import Path
 
 from merps.errors import DataError, mismatch
+from merps.readers.mat5_soundness import require_sound
 
 _EDF_HEAD, _EDF_CHANNEL = 256, 256
 #: Where the number of samples of each channel begins, in bytes per channel.
 _EDF_SAMPLES = 216
 _GAP_S = 0.001
+_FIF_TAG = 16
 _VHDR_BYTES = {"INT_16": 2, "UINT_16": 2, "IEEE_FLOAT_32": 4}
 
 
 def require_length(path: Path) -> None:
     """Refuse a file that is shorter or longer than its header says, or has gaps.
 
-    EDF, BDF and BrainVision state their length; other formats are left to MNE.
+    EDF, BDF and BrainVision state their length. Of FIF and EEGLAB, damage is refused
+    that MNE would not come back from. Other formats are left to MNE.
 
     Parameters
     ----------
@@ -26,13 +30,61 @@ def require_length(path: Path) -> None:
     Raises
     ------
     DataError
-        With the number of bytes that are missing or too many, or the first gap.
+        With the number of bytes that are missing or too many, the first gap, or the
+        damage.
     """
     suffix = path.suffix.lower()
     if suffix in {".edf", ".bdf"}:
         _require_edf(path, 3 if suffix == ".bdf" else 2)
     elif suffix == ".vhdr":
         _require_brainvision(path)
+    elif suffix == ".fif":
+        _require_chain(path)
+    elif suffix == ".set":
+        require_sound(path)
+
+
+def require_samples(path: Path, n_channels: int, n_times: int) -> None:
+    """Refuse single-precision samples that are fewer or more than announced.
+
+    Parameters
+    ----------
+    path : Path
+        A file of nothing but samples, such as the ``.fdt`` of EEGLAB.
+    n_channels, n_times : int
+        As another file announces them.
+
+    Raises
+    ------
+    DataError
+        With the number of bytes that are missing or too many.
+    """
+    expected, found = 4 * n_channels * n_times, path.stat().st_size
+    if found != expected:
+        what = f"{n_times} samples of {4 * n_channels} bytes"
+        raise _wrong_length(path, expected, found, what, 0.0)
+
+
+def _require_chain(path: Path) -> None:
+    """Refuse a FIF file whose tags lead back; MNE would go in circles."""
+    seen, at = set(), 0
+    with path.open("rb") as file:
+        while at not in seen:
+            seen.add(at)
+            file.seek(at)
+            head = file.read(_FIF_TAG)
+            if len(head) < _FIF_TAG:
+                return
+            n_bytes, after = struct.unpack(">ii", head[8:])
+            at = after or at + _FIF_TAG + n_bytes
+            if at < 0:
+                return
+    raise mismatch(
+        path,
+        expected="parts that follow each other",
+        found=f"a part that leads back to byte {at}",
+        remedy="copy or download the file again",
+    )
 
 
 def _require_edf(path: Path, sample_bytes: int) -> None:
@@ -115,12 +167,14 @@ def _require_brainvision(path: Path) -> None:
         sample = n_channels * _VHDR_BYTES[facts.get("BinaryFormat", "INT_16")]
         data = path.parent / name
         found = data.stat().st_size
-    except (OSError, ValueError, KeyError):
+        interval_us = float(facts["SamplingInterval"])
+    except (OSError, ValueError, KeyError):  # MNE says what is wrong with such a header
+        return
+    if sample <= 0:
         return
     n_points = int(facts["DataPoints"]) if facts.get("DataPoints", "").isdigit() else 0
     expected = sample * (n_points or found // sample)
     if found != expected:
-        interval_us = float(facts.get("SamplingInterval", 0) or 0)
         per_second = sample * 1e6 / interval_us if interval_us > 0 else 0.0
         what = f"{expected // sample} samples of {sample} bytes"
         raise _wrong_length(data, expected, found, what, per_second)

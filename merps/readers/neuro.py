@@ -1,33 +1,26 @@
 """Recordings in the formats that MNE reads."""
 
-import logging
-import threading
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from merps.errors import DataError, mismatch
+from merps.errors import mismatch
 from merps.predictions import name_some
-from merps.readers.lengths import require_length
+from merps.readers.guarding import MNE_REMEDY, guarded, quietly
+from merps.readers.lengths import require_length, require_samples
 from merps.readers.naming import clean_names, type_by_name
 from merps.readers.raws import channel_rows, wrap_raw
 from merps.readers.streams import Stream, no_signal
 from merps.recording import Recording
-
-_Read = TypeVar("_Read")
 
 #: File name endings of recordings that are looked for in a folder.
 SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
 # Partial pathlength factor of Beer-Lambert for a head of unstated age; concentrations
 # scale with it and nothing else here depends on it.
 _PATHLENGTH_FACTOR = 6.0
-_LOCK = threading.Lock()
-
-logger = logging.getLogger(__name__)
 
 
 def open_neuro(path: Path) -> tuple[Stream, ...]:
@@ -51,7 +44,6 @@ def open_neuro(path: Path) -> tuple[Stream, ...]:
         If the file is shorter or longer than its header says, cannot be read, or holds
         neither EEG nor fNIRS.
     """
-    require_length(path)
     return split_raw(path, _open(path, preload=False))
 
 
@@ -77,42 +69,8 @@ def split_raw(path: Path, raw: Any, *, is_typed: bool = False) -> tuple[Stream, 
     DataError
         If there is neither EEG nor fNIRS.
     """
-    names = list(raw.ch_names)
-    stated = raw.get_channel_types()
-    types = list(stated)
-    if not is_typed:
-        types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
-    corrected = [
-        f"{name} is {new}"
-        for name, new, old in zip(names, types, stated, strict=True)
-        if new != old
-    ]
-    notes = []
-    if corrected:
-        notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
-    cleaned = clean_names(names)
-    streams = []
-    for modality in ("eeg", "fnirs"):
-        rows = channel_rows(modality, types)
-        if not rows:
-            continue
-
-        def load(modality: str = modality, rows: list[int] = rows) -> Recording:
-            """Read the samples of one modality."""
-            samples = _guard(path, partial(raw.get_data, picks=rows))
-            return wrap_raw(raw, modality, rows, types, cleaned, samples)
-
-        samples = no_signal(len(rows), int(raw.n_times))
-        header = wrap_raw(raw, modality, rows, types, cleaned, samples)
-        streams.append(Stream(modality, header, load, tuple(notes)))
-    if not streams:
-        raise mismatch(
-            path,
-            expected="channels of EEG or fNIRS",
-            found=name_some(sorted(set(types))),
-            remedy="pass a recording of one of them",
-        )
-    return tuple(streams)
+    split = partial(_split, path, raw, is_typed)
+    return guarded(path, split, remedy=MNE_REMEDY)
 
 
 def read_eeg(path: Path) -> Recording:
@@ -213,56 +171,71 @@ def read_hemoglobin(path: Path) -> Recording:
     )
 
 
+def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
+    """Split an object of MNE into streams."""
+    rate_hz = float(raw.info["sfreq"])
+    if not 0 < rate_hz < np.inf:
+        raise mismatch(
+            path,
+            expected="a sampling rate",
+            found=f"{rate_hz:g} Hz",
+            remedy="correct the header",
+        )
+    names = list(raw.ch_names)
+    stated = raw.get_channel_types()
+    types = list(stated)
+    if not is_typed:
+        types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
+    corrected = [
+        f"{name} is {new}"
+        for name, new, old in zip(names, types, stated, strict=True)
+        if new != old
+    ]
+    notes = []
+    if corrected:
+        notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
+    cleaned = clean_names(names)
+    streams = []
+    for modality in ("eeg", "fnirs"):
+        rows = channel_rows(modality, types)
+        if not rows:
+            continue
+
+        def load(modality: str = modality, rows: list[int] = rows) -> Recording:
+            """Read the samples of one modality."""
+
+            def read() -> Recording:
+                samples = raw.get_data(picks=rows)
+                return wrap_raw(raw, modality, rows, types, cleaned, samples)
+
+            return guarded(path, read, remedy=MNE_REMEDY)
+
+        samples = no_signal(len(rows), int(raw.n_times))
+        header = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        streams.append(Stream(modality, header, load, tuple(notes)))
+    if not streams:
+        raise mismatch(
+            path,
+            expected="channels of EEG or fNIRS",
+            found=name_some(sorted(set(types))),
+            remedy="pass a recording of one of them",
+        )
+    return tuple(streams)
+
+
 def _pairs(raw: Any) -> tuple[str, ...]:
     """Return the channel names without the kind that MNE puts behind them."""
     return tuple(name.rsplit(" ", 1)[0] for name in raw.ch_names)
 
 
 def _open(path: Path, *, preload: bool = True) -> Any:
-    """Open a file through MNE."""
+    """Open a file through MNE, once it is seen to be whole."""
     import mne
 
+    guarded(path, partial(require_length, path), remedy=MNE_REMEDY)
     read = partial(mne.io.read_raw, path, preload=preload, verbose="error")
-    return quietly(path, read)
-
-
-def quietly(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Call a reader of MNE, one thread at a time, and log its warnings.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    read : callable
-        Reads it.
-
-    Returns
-    -------
-    object
-        What it returned.
-
-    Raises
-    ------
-    DataError
-        If anything goes wrong inside.
-    """
-    # What MNE and Python say of warnings holds for all threads.
-    with _LOCK, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = _guard(path, read)
-    for warning in caught:
-        logger.info("%s: %s", path.name, warning.message)
-    return found
-
-
-def _guard(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Call a reader of MNE; whatever goes wrong inside becomes one message."""
-    try:
-        return read()
-    except MemoryError:
-        raise
-    except Exception as error:  # readers of a dozen formats raise whatever they like
-        raise DataError(
-            f"{path}: cannot be read as a recording ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); pass a file that MNE reads"
-        ) from error
+    raw = quietly(path, read, remedy=MNE_REMEDY)
+    for name in raw.filenames:
+        if name is not None and name.suffix == ".fdt":
+            require_samples(name, len(raw.ch_names), raw.n_times)
+    return raw

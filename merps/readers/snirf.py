@@ -8,14 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from merps.errors import (
-    DataError,
-    InputError,
-    MerpsError,
-    mismatch,
-    no_memory,
-    unreadable,
-)
+from merps.errors import InputError, mismatch
 from merps.readers.fields import (
     find_field,
     find_group,
@@ -24,6 +17,7 @@ from merps.readers.fields import (
     read_texts,
     require_numbers,
 )
+from merps.readers.guarding import guarded
 from merps.readers.measurements import read_measurements
 from merps.readers.probe import read_probe, require_plausible
 from merps.readers.streams import Stream, drop_repeated, no_signal
@@ -72,18 +66,12 @@ def _reading(path: Path, look: Callable[[Any], Any]) -> Any:
     """Look into a file; whatever goes wrong inside becomes one message."""
     import h5py
 
-    try:
+    def open_and_look() -> Any:
         with h5py.File(path, "r", locking=False) as file:
             _require_own(file)
             return look(_group(path, file))
-    except InputError as error:
-        raise DataError(f"{path}: {error}") from error
-    except MerpsError:
-        raise
-    except MemoryError as error:
-        raise no_memory(path) from error
-    except Exception as error:  # h5py raises whatever it likes on a damaged file
-        raise unreadable(path, error, remedy="pass a whole SNIRF file") from error
+
+    return guarded(path, open_and_look, remedy="pass a whole SNIRF file")
 
 
 def _require_own(file: Any) -> None:
