@@ -95,6 +95,14 @@ def _require_edf(path: Path, sample_bytes: int) -> None:
             n_channels = int(head[252:256])
             samples_at = _EDF_HEAD + n_channels * _EDF_SAMPLES
             head += file.read(n_channels * _EDF_CHANNEL)
+        if n_channels > 0 and len(head) < _EDF_HEAD + n_channels * _EDF_CHANNEL:
+            raise mismatch(
+                path,
+                expected=f"a header of {_EDF_HEAD + n_channels * _EDF_CHANNEL} bytes "
+                f"for {n_channels} channels",
+                found=f"a file of {len(head)}",
+                remedy="copy or download the file again",
+            )
         sizes = [
             int(head[samples_at + 8 * k : samples_at + 8 * k + 8])
             for k in range(n_channels)
