@@ -2,16 +2,12 @@
 
 import re
 import struct
-from itertools import pairwise
 from pathlib import Path
 
 from merps.errors import DataError, mismatch
+from merps.readers.edf import read_edf_header, require_continuous
 from merps.readers.mat5_soundness import require_sound
 
-_EDF_HEAD, _EDF_CHANNEL = 256, 256
-#: Where the number of samples of each channel begins, in bytes per channel.
-_EDF_SAMPLES = 216
-_GAP_S = 0.001
 _FIF_TAG = 16
 _VHDR_BYTES = {"INT_16": 2, "UINT_16": 2, "IEEE_FLOAT_32": 4}
 
@@ -35,7 +31,7 @@ def require_length(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix in {".edf", ".bdf"}:
-        _require_edf(path, 3 if suffix == ".bdf" else 2)
+        _require_edf(path)
     elif suffix == ".vhdr":
         _require_brainvision(path)
     elif suffix == ".fif":
@@ -87,82 +83,26 @@ def _require_chain(path: Path) -> None:
     )
 
 
-def _require_edf(path: Path, sample_bytes: int) -> None:
+def _require_edf(path: Path) -> None:
     """Compare the size of an EDF or BDF file with its number of records."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_EDF_HEAD)
-            n_channels = int(head[252:256])
-            samples_at = _EDF_HEAD + n_channels * _EDF_SAMPLES
-            head += file.read(n_channels * _EDF_CHANNEL)
-        if n_channels > 0 and len(head) < _EDF_HEAD + n_channels * _EDF_CHANNEL:
-            raise mismatch(
-                path,
-                expected=f"a header of {_EDF_HEAD + n_channels * _EDF_CHANNEL} bytes "
-                f"for {n_channels} channels",
-                found=f"a file of {len(head)}",
-                remedy="copy or download the file again",
-            )
-        sizes = [
-            int(head[samples_at + 8 * k : samples_at + 8 * k + 8])
-            for k in range(n_channels)
-        ]
-        n_records, duration_s = int(head[236:244]), float(head[244:252])
-    except (OSError, ValueError):  # MNE says what is wrong with such a header
+    header = read_edf_header(path)
+    # The number of records is not known while it is being recorded.
+    if header is None or header.n_records < 0 or header.record_bytes <= 0:
         return
-    record = sample_bytes * sum(sizes)
-    if n_records < 0 or record <= 0:  # unknown while it was being recorded
-        return
-    expected = len(head) + n_records * record
+    expected = header.n_bytes + header.n_records * header.record_bytes
     found = path.stat().st_size
     if found == expected:
-        if head[192:197] in (b"EDF+D", b"BDF+D"):
-            _require_continuous(path, head, sizes, sample_bytes, n_records, duration_s)
+        require_continuous(path, header)
         return
+    duration_s = header.duration_s
     raise _wrong_length(
         path,
         expected,
         found,
-        f"{n_records} records of {duration_s:g} s and {record} bytes",
-        record / duration_s if duration_s > 0 else 0.0,
+        f"{header.n_records} records of {duration_s:g} s and {header.record_bytes} "
+        "bytes",
+        header.record_bytes / duration_s if duration_s > 0 else 0.0,
     )
-
-
-def _require_continuous(
-    path: Path,
-    head: bytes,
-    sizes: list[int],
-    sample_bytes: int,
-    n_records: int,
-    duration_s: float,
-) -> None:
-    """Refuse records between which time was not recorded; MNE would join them."""
-    labels = [
-        head[_EDF_HEAD + 16 * k : _EDF_HEAD + 16 * k + 16] for k in range(len(sizes))
-    ]
-    marks = [k for k, label in enumerate(labels) if b"Annotations" in label]
-    if not marks:
-        return
-    begin = sample_bytes * sum(sizes[: marks[0]])
-    starts_s = []
-    with path.open("rb") as file:
-        for number in range(n_records):
-            file.seek(len(head) + number * sample_bytes * sum(sizes) + begin)
-            onset = file.read(sample_bytes * sizes[marks[0]]).partition(b"\x14")[0]
-            try:
-                starts_s.append(float(onset))
-            except ValueError:
-                return
-    for number, (start_s, next_s) in enumerate(pairwise(starts_s)):
-        gap_s = next_s - start_s - duration_s
-        if abs(gap_s) > _GAP_S:
-            raise mismatch(
-                path,
-                expected="records that follow each other",
-                found=f"a gap of {gap_s:.4g} s after record {number + 1} of "
-                f"{n_records} (EDF+D)",
-                remedy="split the file at its gaps",
-            )
 
 
 def _require_brainvision(path: Path) -> None:
@@ -174,12 +114,20 @@ def _require_brainvision(path: Path) -> None:
         name = facts["DataFile"].replace("$b", path.stem)
         sample = n_channels * _VHDR_BYTES[facts.get("BinaryFormat", "INT_16")]
         data = path.parent / name
-        found = data.stat().st_size
         interval_us = float(facts["SamplingInterval"])
     except (OSError, ValueError, KeyError):  # MNE says what is wrong with such a header
         return
     if sample <= 0:
         return
+    if not data.is_file():
+        raise mismatch(
+            path,
+            expected=f"the file {name[:80]} beside it, which it names as its data",
+            found="none",
+            remedy="copy it there; where files were renamed, DataFile and MarkerFile "
+            "in the header must say so",
+        )
+    found = data.stat().st_size
     n_points = int(facts["DataPoints"]) if facts.get("DataPoints", "").isdigit() else 0
     expected = sample * (n_points or found // sample)
     if found != expected:

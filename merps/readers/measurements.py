@@ -1,7 +1,6 @@
 """The measurement list of a SNIRF recording: what each column of its data is."""
 
 import math
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from merps.errors import InputError, mismatch
 from merps.readers.fields import find_group, numbered_groups, read_entries
 from merps.readers.probe import Probe
+from merps.readers.units import plain_unit
 
 _AMPLITUDE, _PROCESSED = 1, 99999
 #: Processed data by label: kind, quantity.
@@ -113,7 +113,7 @@ def _to_molar(path: Path, unit: str, notes: list[str]) -> float:
         return 1.0
     if unit == "M":  # molar, while a small one is a prefix
         return 1.0
-    plain = unicodedata.normalize("NFKC", unit).lower().replace("\u03bc", "u")
+    plain = plain_unit(unit)
     if plain not in _MOLAR:
         raise mismatch(
             path,

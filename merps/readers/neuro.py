@@ -1,5 +1,6 @@
 """Recordings in the formats that MNE reads."""
 
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 
 from merps.errors import mismatch
 from merps.predictions import name_some
+from merps.readers.edf import read_edf_header
 from merps.readers.guarding import MNE_REMEDY, guarded, quietly
 from merps.readers.lengths import require_length, require_samples
 from merps.readers.naming import clean_names, type_by_name
 from merps.readers.raws import channel_rows, wrap_raw
 from merps.readers.streams import Stream, no_signal
+from merps.readers.units import volts_in
 from merps.recording import Recording
 
 #: File name endings of recordings that are looked for in a folder.
@@ -21,6 +24,13 @@ SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
 # Partial pathlength factor of Beer-Lambert for a head of unstated age; concentrations
 # scale with it and nothing else here depends on it.
 _PATHLENGTH_FACTOR = 6.0
+#: Units of EDF that MNE knows; it takes all others for volts.
+_MNE_VOLTS = {
+    **dict.fromkeys(("uV", "\u00b5V", "\u03bcV", "\x83\xcaV"), 1e-6),
+    "mV": 1e-3,
+}
+#: What EEGLAB, BrainVision and MNE write where parts were cut out or joined.
+_BREAK = re.compile(r"\bboundary\b|^New Segment/", re.IGNORECASE)
 
 
 def open_neuro(path: Path) -> tuple[Stream, ...]:
@@ -181,8 +191,8 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
             found=f"{rate_hz:g} Hz",
             remedy="correct the header",
         )
-    names = list(raw.ch_names)
-    stated = raw.get_channel_types()
+    names, stated, notes = list(raw.ch_names), raw.get_channel_types(), []
+    factors, stated = _correct_units(path, raw, stated, notes)
     types = list(stated)
     if not is_typed:
         types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
@@ -191,9 +201,12 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
         for name, new, old in zip(names, types, stated, strict=True)
         if new != old
     ]
-    notes = []
     if corrected:
         notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
+    breaks = [a for a in raw.annotations if _BREAK.search(a["description"])]
+    n_breaks = sum(a["onset"] - raw.first_time > 0 for a in breaks)
+    if n_breaks:
+        notes.append(f"{n_breaks} breaks are in it, across which its time runs on")
     cleaned = clean_names(names)
     streams = []
     for modality in ("eeg", "fnirs"):
@@ -205,7 +218,7 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
             """Read the samples of one modality."""
 
             def read() -> Recording:
-                samples = raw.get_data(picks=rows)
+                samples = raw.get_data(picks=rows) * factors[rows, None]
                 return wrap_raw(raw, modality, rows, types, cleaned, samples)
 
             return guarded(path, read, remedy=MNE_REMEDY)
@@ -223,6 +236,41 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
     return tuple(streams)
 
 
+def _correct_units(
+    path: Path, raw: Any, types: list[str], notes: list[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Return factors to volts, and types; MNE takes units of EDF it knows not for V."""
+    factors = np.ones(len(types))
+    header = read_edf_header(path)
+    if header is None:
+        return factors, types
+    others = header.of_other_rates()
+    rows = [k for k in header.signals if header.labels[k] not in others]
+    if len(rows) != len(types):  # MNE was told to leave out something else
+        others, rows = (), header.signals
+    if others:
+        notes.append(f"left out for another sampling rate: {name_some(others)}")
+    elif len({header.sizes[k] for k in rows}) > 1:
+        notes.append("its channels have several rates, and are brought to the highest")
+    if len(rows) != len(types):
+        return factors, types
+    units, types = [header.units[k] for k in rows], list(types)
+    unstated = [k for k, unit in enumerate(units) if not unit and types[k] == "eeg"]
+    factors[unstated] = 1e-6
+    if unstated:
+        notes.append("the unit of its EEG is not stated, microvolts are assumed")
+    for k, unit in enumerate(units):
+        if not unit or types[k] == "stim":
+            continue
+        scale = volts_in(unit)
+        if scale is None:
+            types[k] = "misc"
+            notes.append(f"{raw.ch_names[k]} is in {unit}, and no voltage")
+        else:
+            factors[k] = scale / _MNE_VOLTS.get(unit, 1.0)
+    return factors, types
+
+
 def _pairs(raw: Any) -> tuple[str, ...]:
     """Return the channel names without the kind that MNE puts behind them."""
     return tuple(name.rsplit(" ", 1)[0] for name in raw.ch_names)
@@ -233,7 +281,10 @@ def _open(path: Path, *, preload: bool = True) -> Any:
     import mne
 
     guarded(path, partial(require_length, path), remedy=MNE_REMEDY)
-    read = partial(mne.io.read_raw, path, preload=preload, verbose="error")
+    header = read_edf_header(path)
+    others = header.of_other_rates() if header else ()
+    options = {"exclude": others} if others else {}  # else MNE would change the rate
+    read = partial(mne.io.read_raw, path, preload=preload, verbose="error", **options)
     raw = quietly(path, read, remedy=MNE_REMEDY)
     for name in raw.filenames:
         if name is not None and name.suffix == ".fdt":

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from merps.errors import InputError, mismatch
-from merps.interchange import VOLTS
 from merps.predictions import name_some
 from merps.readers.columns import Column, column_of, pairs_and_kinds
 from merps.readers.guarding import guarded, quietly
 from merps.readers.naming import clean_names, distinct_names, type_by_name
 from merps.readers.streams import Modality, Stream, drop_repeated
 from merps.readers.timing import Grid, lay_grid, onto_grid
+from merps.readers.units import volts_in
 from merps.readers.xdf_chunks import measure_whole_part
 from merps.readers.xdf_streams import XdfStream
 from merps.recording import Annotation, Recording
@@ -274,17 +274,15 @@ def _column(row: Mapping[str, str]) -> Column:
 
 def _to_volts(path: Path, unit: str) -> float:
     """Return the factor of a unit to volts; microvolts where none is stated."""
-    known = {name.lower(): scale for name, scale in VOLTS.items()}
-    known |= {"": 1e-6, "microvolts": 1e-6, "microvolt": 1e-6, "\u03bcv": 1e-6}
-    known |= {"millivolts": 1e-3, "volts": 1.0, "volt": 1.0}
-    if unit.strip().lower() not in known:
+    scale = volts_in(unit) if unit.strip() else 1e-6
+    if scale is None:
         raise mismatch(
             path,
             expected="EEG in volts, millivolts or microvolts",
             found=f"unit {unit[:40]!r}",
             remedy="name another stream, as dataset.streams in the configuration",
         )
-    return known[unit.strip().lower()]
+    return scale
 
 
 def _annotations(
