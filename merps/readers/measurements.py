@@ -81,6 +81,11 @@ def read_measurements(
     others: set[str] = set()
     for facts in _measurements(block):
         pair = (_whole(facts, "sourceIndex"), _whole(facts, "detectorIndex"))
+        if min(pair) < 1:  # positions would be those of others
+            raise InputError(
+                f"measurement list: expected sources and detectors from 1 on, found "
+                f"{pair[0]} and {pair[1]}; export the recording again"
+            )
         code, label = _whole(facts, "dataType"), _text(facts, "dataTypeLabel")
         if code == _AMPLITUDE:
             kind = probe.kind(path, _whole(facts, "wavelengthIndex"))

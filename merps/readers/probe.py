@@ -78,11 +78,12 @@ class Probe:
         DataError
             If the probe has no such wavelength, or it is none in nanometers.
         """
-        if not 1 <= number <= len(self.wavelengths_nm):
+        count = len(self.wavelengths_nm)
+        if not 1 <= number <= count:
             raise mismatch(
                 path,
-                expected=f"a wavelength of 1 to {len(self.wavelengths_nm)}",
-                found=f"wavelengthIndex {number}",
+                expected=f"a wavelength of 1 to {count}" if count else "wavelengths",
+                found=f"wavelengthIndex {number}" if count else "none in the probe",
                 remedy="correct the measurement list or the probe's wavelengths",
             )
         nm = self.wavelengths_nm[number - 1]

@@ -254,6 +254,7 @@ def _annotations(root: Any, unit_s: float, notes: list[str]) -> tuple[Annotation
             continue
         if rows.shape[1] < 3 <= rows.shape[0]:
             rows = rows.T
+            notes.append(f"{group.name} was transposed, a column is a stimulus")
         timed = np.isfinite(rows[:, :2]).all(axis=1)
         n_untimed += int(np.sum(~timed))
         label = (read_texts(group, "name") or [group.name.rsplit("/", 1)[-1]])[0]

@@ -90,6 +90,14 @@ def _wrap(
 ) -> tuple[Stream, ...]:
     """Bring the streams that were chosen onto one time axis, with all markers."""
     grids = {m: lay_grid(s.times_s) for m, s in chosen.items()}
+    if any(stream.is_synchronized for stream in contents):
+        used = [*chosen.values(), *(s for s in contents if s.has_markers)]
+        alone = [repr(s.name) for s in used if s.n_samples and not s.is_synchronized]
+        if alone:
+            notes.append(
+                f"the clock of {name_some(alone)} was never compared with the others, "
+                "and is taken for that of the recorder"
+            )
     origin_s = min(grid.start_s for grid in grids.values())
     annotations = _annotations(contents, origin_s, notes)
     found = []

@@ -27,7 +27,12 @@ class XdfStream:
         self._contents = contents
 
     def __str__(self) -> str:
-        return f"{self.name!r} of type {self.kind!r} with {self.n_samples} samples"
+        what = "samples of text" if self._is_text else "samples"
+        rate = f"{self.nominal_hz:g} Hz" if self.nominal_hz > 0 else "no stated rate"
+        return (
+            f"{self.name!r} of type {self.kind!r} with {self.n_samples} {what} at "
+            f"{rate}"
+        )
 
     @property
     def name(self) -> str:
@@ -110,7 +115,12 @@ class XdfStream:
     def markers(self) -> list[tuple[float, str]]:
         """Time and first entry of each sample that has one."""
         rows = zip(self.times_s.tolist(), self._contents["time_series"], strict=True)
-        return [(time_s, str(row[0])) for time_s, row in rows if len(row)]
+        return [(time_s, _label(row[0])) for time_s, row in rows if len(row)]
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether its clock was compared with that of the recorder."""
+        return len(self._contents["clock_times"]) > 0
 
     @property
     def _is_text(self) -> bool:
@@ -121,3 +131,10 @@ class XdfStream:
         """Return one fact as text."""
         value = self._contents["info"].get(name) or [""]
         return str(value[0] if isinstance(value, list) else value)
+
+
+def _label(entry: Any) -> str:
+    """Return an entry as text; whole numbers without a point."""
+    if not isinstance(entry, str) and float(entry).is_integer():
+        return str(int(entry))
+    return str(entry)
