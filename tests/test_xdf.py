@@ -142,7 +142,9 @@ def test_the_widest_stream_is_taken_or_the_one_named(rng, tmp_path):
     (stream,) = open_xdf(path, streams={"eeg": "small"})
     assert stream.header.channels == ("ch1",)
     assert "microvolts are assumed" in " ".join(stream.notes)
-    with pytest.raises(DataError, match="expected samples of numbers in a stream 'none'"):
+    with pytest.raises(
+        DataError, match="expected samples of numbers in a stream 'none'"
+    ):
         open_xdf(path, streams={"eeg": "none"})
 
 

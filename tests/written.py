@@ -74,7 +74,7 @@ def write_snirf(
 # XDF
 
 
-def _chunk(tag, content):
+def chunk(tag, content):
     length = 2 + len(content)
     return b"\x04" + struct.pack("<IH", length, tag) + content
 
@@ -83,7 +83,7 @@ class Xdf:
     """An XDF file in the making."""
 
     def __init__(self):
-        self.chunks = [_chunk(1, b'<?xml version="1.0"?><info></info>')]
+        self.chunks = [chunk(1, b'<?xml version="1.0"?><info></info>')]
 
     def header(
         self, number, *, name, kind, n_channels, rate_hz, form="float32", channels=()
@@ -101,7 +101,7 @@ class Xdf:
             f"<channel_format>{form}</channel_format><created_at>0</created_at>"
             f"<desc><channels>{rows}</channels></desc></info>"
         )
-        self.chunks.append(_chunk(2, struct.pack("<I", number) + text.encode()))
+        self.chunks.append(chunk(2, struct.pack("<I", number) + text.encode()))
 
     def samples(self, number, times_s, x_tc):
         for first in range(0, len(times_s), 50):
@@ -111,18 +111,14 @@ class Xdf:
                 for t, row in zip(times_s[block], x_tc[block], strict=True)
             )
             n = struct.pack("<I", len(times_s[block]))
-            self.chunks.append(
-                _chunk(3, struct.pack("<I", number) + b"\x04" + n + body)
-            )
+            self.chunks.append(chunk(3, struct.pack("<I", number) + b"\x04" + n + body))
 
     def marks(self, number, times_s, labels):
         for time_s, label in zip(times_s, labels, strict=True):
             text = label.encode()
             body = b"\x08" + struct.pack("<d", time_s)
             body += b"\x04" + struct.pack("<I", len(text)) + text
-            self.chunks.append(
-                _chunk(3, struct.pack("<I", number) + b"\x01\x01" + body)
-            )
+            self.chunks.append(chunk(3, struct.pack("<I", number) + b"\x01\x01" + body))
 
     def write(self, path):
         path.write_bytes(b"XDF:" + b"".join(self.chunks))
