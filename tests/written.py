@@ -125,6 +125,29 @@ class Xdf:
         return path
 
 
+# EDF
+
+
+def write_edf_channels(path, channels):
+    """Write channels of name, unit and ten seconds, each at its own rate."""
+    n = len(channels)
+    names, units, signals = zip(*channels, strict=True)
+
+    def pad(width, *values):
+        return "".join(str(value).ljust(width) for value in values)
+
+    head = pad(8, 0) + pad(80, "X X X X", "Startdate X X X X")
+    head += pad(8, "01.01.11", "00.00.00", 256 * (1 + n)) + pad(44, "") + pad(8, 10, 1)
+    head += pad(4, n) + pad(16, *names) + pad(80, *[""] * n) + pad(8, *units)
+    for limit in (-1000, 1000, -32767, 32767):
+        head += pad(8, *[limit] * n)
+    head += pad(80, *[""] * n) + pad(8, *[len(x) // 10 for x in signals])
+    head += pad(32, *[""] * n)
+    digits = [np.rint(x * 32.767).astype("<i2").reshape(10, -1) for x in signals]
+    path.write_bytes(head.encode("latin-1") + np.hstack(digits).tobytes())
+    return path
+
+
 # BrainVision and EEGLAB
 
 
@@ -153,8 +176,8 @@ def write_brainvision(path, signal_ct, names, *, rate_hz=200, marks=()):
     return path
 
 
-def write_set(path, signal_ct, names, *, rate_hz=200):
-    """Write microvolts as EEGLAB keeps them, in one file."""
+def write_set(path, signal_ct, names, *, rate_hz=200, **facts):
+    """Write microvolts as EEGLAB keeps them, in one file, with other facts."""
     n_channels, n_times = signal_ct.shape
     channels = np.zeros(n_channels, dtype=[("labels", object), ("type", object)])
     channels["labels"], channels["type"] = names, "EEG"
@@ -163,6 +186,6 @@ def write_set(path, signal_ct, names, *, rate_hz=200):
         **{"srate": float(rate_hz), "xmin": 0.0, "xmax": (n_times - 1) / rate_hz},
         **{"data": signal_ct, "chanlocs": channels, "event": [], "epoch": []},
         **{"icawinv": [], "icasphere": [], "icaweights": [], "icaact": []},
-    }
+    } | facts
     scipy.io.savemat(path, {"EEG": eeg}, appendmat=False)
     return path

@@ -14,7 +14,7 @@ from merps.errors import DataError, InputError, MerpsError, SpaceError
 _Read = TypeVar("_Read")
 
 #: What a user can do about a file that MNE does not read.
-MNE_REMEDY = "pass a file that MNE reads"
+MNE_REMEDY = "pass a whole and continuous recording that MNE reads"
 _LOCK = threading.Lock()
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,12 @@ from merps.readers.mat5_elements import (
     MAX_VARIABLES,
     STORAGE_TYPES,
 )
-from merps.readers.mat5_streams import DamageError, InflatedStream, PlainStream
+from merps.readers.mat5_streams import (
+    DEFLATE_RATIO,
+    DamageError,
+    InflatedStream,
+    PlainStream,
+)
 
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _OBJECT, _TEXT, _SPARSE, _FUNCTION, _OPAQUE = 1, 2, 3, 4, 5, 16, 17
@@ -80,8 +85,9 @@ def _check_file(source: mmap.mmap, order: str) -> None:
         stop = at + 8 + n_bytes
         if code == _COMPRESSED:
             stream = InflatedStream(source, at + 8, stop)
+            room = min(_MAX_BYTES, DEFLATE_RATIO * n_bytes)
             code, n_bytes = struct.unpack(f"{order}II", stream.take(8))
-            _require_matrix(code, n_bytes, _MAX_BYTES)
+            _require_matrix(code, n_bytes, room)
             _Walk(stream, order).check_array(n_bytes, 0)
             stream.finish(0)
         else:
@@ -92,7 +98,7 @@ def _check_file(source: mmap.mmap, order: str) -> None:
 
 
 def _require_matrix(code: int, n_bytes: int, room: int) -> None:
-    """Refuse an element that is no array, or larger than what it lies in."""
+    """Refuse an element that is no array, or larger than there is room for."""
     if code != _MATRIX:
         raise DamageError(f"element type {code} where an array should be")
     if n_bytes > room:

@@ -206,7 +206,7 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
     breaks = [a for a in raw.annotations if _BREAK.search(a["description"])]
     n_breaks = sum(a["onset"] - raw.first_time > 0 for a in breaks)
     if n_breaks:
-        notes.append(f"{n_breaks} breaks are in it, across which its time runs on")
+        notes.append(f"breaks in it: {n_breaks}, and its time runs on across them")
     cleaned = clean_names(names)
     streams = []
     for modality in ("eeg", "fnirs"):
@@ -286,7 +286,7 @@ def _open(path: Path, *, preload: bool = True) -> Any:
     options = {"exclude": others} if others else {}  # else MNE would change the rate
     read = partial(mne.io.read_raw, path, preload=preload, verbose="error", **options)
     raw = quietly(path, read, remedy=MNE_REMEDY)
-    for name in raw.filenames:
-        if name is not None and name.suffix == ".fdt":
-            require_samples(name, len(raw.ch_names), raw.n_times)
+    for name in filter(None, raw.filenames):
+        if name.suffix == ".fdt":
+            require_samples(name, len(raw.ch_names), int(raw.n_times))
     return raw
