@@ -62,7 +62,14 @@ def test_what_is_no_voltage_is_no_eeg(tmp_path, waves):
     channels = [("Cz", "uV", waves[128]), ("Thermo", "degC", waves[128])]
     recording, notes = read(write_edf_channels(tmp_path / "a.edf", channels))
     assert recording.channels == ("Cz",)
-    assert "Thermo is in degC, and no voltage" in notes
+    assert "by their units, these are no voltages: Thermo (degC)" in notes
+
+
+def test_a_trigger_without_a_unit_says_nothing_of_the_eeg(tmp_path, waves):
+    channels = [("Cz", "uV", waves[128]), ("Event", "", waves[128])]
+    recording, notes = read(write_edf_channels(tmp_path / "a.edf", channels))
+    assert recording.channels == ("Cz",)
+    assert "microvolts" not in notes
 
 
 def test_annotations_alone_are_no_recording(tmp_path, waves):

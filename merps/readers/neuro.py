@@ -218,7 +218,9 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
             """Read the samples of one modality."""
 
             def read() -> Recording:
-                samples = raw.get_data(picks=rows) * factors[rows, None]
+                samples = raw.get_data(picks=rows)
+                if (factors[rows] != 1).any():
+                    samples *= factors[rows, None]
                 return wrap_raw(raw, modality, rows, types, cleaned, samples)
 
             return guarded(path, read, remedy=MNE_REMEDY)
@@ -230,7 +232,7 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
         raise mismatch(
             path,
             expected="channels of EEG or fNIRS",
-            found=name_some(sorted(set(types))),
+            found=name_some(sorted(set(types))) or "none",
             remedy="pass a recording of one of them",
         )
     return tuple(streams)
@@ -254,20 +256,22 @@ def _correct_units(
         notes.append("its channels have several rates, and are brought to the highest")
     if len(rows) != len(types):
         return factors, types
-    units, types = [header.units[k] for k in rows], list(types)
-    unstated = [k for k, unit in enumerate(units) if not unit and types[k] == "eeg"]
-    factors[unstated] = 1e-6
-    if unstated:
-        notes.append("the unit of its EEG is not stated, microvolts are assumed")
-    for k, unit in enumerate(units):
-        if not unit or types[k] == "stim":
+    types, strange, is_assumed = list(types), [], False
+    for k, row in enumerate(rows):
+        if types[k] in ("stim", "misc"):
             continue
-        scale = volts_in(unit)
+        name, unit = raw.ch_names[k], header.units[row]
+        scale = volts_in(unit) if unit else 1e-6
         if scale is None:
             types[k] = "misc"
-            notes.append(f"{raw.ch_names[k]} is in {unit}, and no voltage")
-        else:
-            factors[k] = scale / _MNE_VOLTS.get(unit, 1.0)
+            strange.append(f"{name} ({unit})")
+            continue
+        factors[k] = scale / _MNE_VOLTS.get(unit, 1.0)
+        is_assumed |= not unit and type_by_name(name, types[k]) == "eeg"
+    if strange:
+        notes.append(f"by their units, these are no voltages: {name_some(strange)}")
+    if is_assumed:
+        notes.append("the unit of its EEG is not stated, microvolts are assumed")
     return factors, types
 
 
