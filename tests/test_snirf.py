@@ -433,6 +433,15 @@ def test_fields_that_are_none_give_one_message(light, tmp_path, change, message)
     assert "; " in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["i2", "u4", ">f8", "f4", "?"])
+def test_samples_of_any_kind_of_number(light, tmp_path, kind):
+    counts = np.rint(light).astype(kind)
+    path = write_snirf(tmp_path / "a.snirf", counts, PAIRS)
+    recording = read(path)[1]
+    assert recording.signal.dtype == np.float64
+    np.testing.assert_array_equal(recording.signal[0], counts[:, :3].T)
+
+
 def test_numbers_in_another_file_are_not_read(light, tmp_path):
     np.arange(300.0).tofile(tmp_path / "raw")
 

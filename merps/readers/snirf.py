@@ -191,6 +191,8 @@ def _load(
 
     def look(root: Any) -> np.ndarray:
         data = find_field(numbered_groups(root, "data")[0], "dataTimeSeries")[()]
+        if data.dtype.kind != "f":  # counts of a converter
+            data = data.astype(np.float64)
         return data.T if is_turned else data.reshape(len(data), -1)
 
     x_ct = onto_grid(_reading(path, look), grid)
