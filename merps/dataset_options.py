@@ -18,6 +18,7 @@ class FilesConfig(Section):
     person: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     stimulus: str | None = None
     modality: Literal["eeg", "fnirs"] | None = None
+    rest: bool = False
 
 
 class TargetsConfig(Section):
@@ -40,12 +41,22 @@ class TargetsConfig(Section):
         return self
 
 
+class SynchronyConfig(Section):
+    """Keywords of `merps.preprocessing.synchrony.fit_clock`, and which events count."""
+
+    events: Annotated[tuple[str, ...], List] = ()
+    max_drift_ppm: PositiveFloat = 1000.0
+    max_offset_s: PositiveFloat | None = None
+    tolerance_s: PositiveFloat = 0.05
+
+
 class DatasetConfig(Section):
     """A folder of a lab's own, for `merps.datasets.lab.open_lab`."""
 
     layout: Literal["files", "bids"] = "files"
     files: Annotated[tuple[FilesConfig, ...], List] = ()
     targets: TargetsConfig | None = None
+    synchrony: SynchronyConfig | None = None
     onsets: Literal["file", "annotations"] = "file"
     stimuli: dict[_StimulusNumber, str] | None = None
     duration_s: PositiveFloat | None = None

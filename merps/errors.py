@@ -21,6 +21,12 @@ class DataError(MerpsError):
     exit_code = 3
 
 
+class MisfitError(InputError, DataError):
+    """An option that does not fit one recording; it may fit others."""
+
+    exit_code = 2
+
+
 class SpaceError(MerpsError):
     """Too little disk space or memory, or a place that cannot be written."""
 

@@ -25,7 +25,6 @@ from merps.repair_options import (
     OpticsConfig,
     ShortChannelConfig,
     SplineConfig,
-    SynchronyConfig,
 )
 from merps.sections import List, Section
 
@@ -169,7 +168,6 @@ class PreprocessConfig(Section):
     phase: Phase = "zero"
     eeg: EegConfig = EegConfig()
     fnirs: FnirsConfig = FnirsConfig()
-    synchrony: SynchronyConfig | None = None
     lead_in: LeadInConfig = LeadInConfig()
     precision: Literal["float32", "float64"] = "float32"
 
@@ -380,9 +378,10 @@ class Config(Section):
         chosen = {f"eeg.{name}": getattr(steps.eeg, name) for name in _WHOLE_EEG}
         chosen["fnirs.motion"] = steps.fnirs.motion != "none"
         chosen["fnirs.short_channels"] = steps.fnirs.short_channels
-        chosen["synchrony"] = steps.synchrony
         on = (name for name, is_on in chosen.items() if is_on)
         found += [f"preprocess.{name} looks at the whole trial" for name in on]
+        if self.dataset is not None and self.dataset.synchrony is not None:
+            found.append("dataset.synchrony looks at events of the whole recording")
         for name, signal in (("windows", "eeg"), ("fnirs_windows", "fnirs")):
             to_hz = getattr(self.preprocess, signal).to_hz
             length = getattr(self, name).window_s * to_hz

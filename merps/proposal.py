@@ -3,24 +3,32 @@
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from merps.datasets.bids import list_bids
-from merps.datasets.guessing import Guess, generalize, guess_distinct
+from merps.datasets.guessing import Guess, generalize, guess_distinct, name_one
+from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings
+from merps.datasets.lab_records import LabFile
+from merps.datasets.labels import count_labels, rated_labels
 from merps.datasets.layout import find_folder
-from merps.datasets.looking import Look, find_rated, open_one, tell_signals
+from merps.datasets.looking import (
+    Look,
+    RatedTables,
+    find_rated,
+    open_one,
+    tell_signals,
+)
 from merps.datasets.montages import standard_positions
 from merps.datasets.templates import Template
+from merps.datasets.tying import match_people, propose_synchrony
 from merps.errors import DataError, InputError, mismatch
 from merps.predictions import name_some
-from merps.recording import Recording
 from merps.samples import natural_order
 from merps.store.files import replace_file, writing
 
@@ -33,6 +41,8 @@ _SCALES = (
     *((-100.0, 100.0), (0.0, 100.0), (1.0, 255.0), (0.0, 255.0), (-1000.0, 1000.0)),
 )
 _BIDS = re.compile(r"sub-[^/]+/(ses-[^/]+/)?(eeg|nirs)/")
+#: Most annotations that are written down as stimuli.
+_NAMED = 40
 #: Most files that are opened for a look.
 _OPENED = 200
 
@@ -130,8 +140,13 @@ def _propose(root: Path, out: Path) -> Proposal:
     look = Look(root)
     recordings = find_recordings(root)
     names = [path.relative_to(root).as_posix() for path in recordings]
+    is_bids = any(map(_BIDS.match, names))
+    described = _bids_files(root) if is_bids else {}
     for name, path in list(zip(names, recordings, strict=True))[:_OPENED]:
-        open_one(look, name, path)
+        if name in described:
+            open_one(look, name, path, described[name].open)
+        else:
+            open_one(look, name, path)
     if len(recordings) > _OPENED:
         look.findings.append(f"only the first {_OPENED} recordings were opened")
     if not look.streams:
@@ -145,12 +160,26 @@ def _propose(root: Path, out: Path) -> Proposal:
             remedy="convert them to one of these formats",
         )
     readable = [n for n in names if n in look.streams or len(names) > _OPENED]
-    is_bids = any(map(_BIDS.match, readable))
     tell_signals(look)
-    guesses = [] if is_bids else guess_distinct(readable)
-    owners = _bids_owners(look) if is_bids else _owners(readable, guesses)
+    guesses = [] if is_bids else guess_distinct(readable, look.contents())
+    n_rests = sum(len(guess.files) for guess in guesses if guess.is_rest)
+    if n_rests:
+        look.findings.append(f"{n_rests} files are taken for rests, by their names")
+    owners = _owners(readable, guesses)
+    if is_bids:
+        owners = _bids_owners(look, described)
+    unsure = [name for guess in guesses if guess.person for name in guess.files]
+    matched = match_people(look, owners, unsure) if unsure else {}
+    if matched:
+        guesses = _name_apart(guesses, matched)
+        owners = _owners(readable, guesses)
     people = sorted({own["person"] for own in owners.values()}, key=natural_order)
-    targets = [] if is_bids else _find_targets(look, owners)
+    tables = {} if is_bids else find_rated(root)
+    marked = rated_labels(look, owners, tables)
+    if marked:
+        look.findings.append("tables of ratings are called after annotations")
+    targets = [] if is_bids else _find_targets(look, marked or owners, tables)
+    clocks = propose_synchrony(look, owners)
     lines = [
         f"# Written by `merps init` after a look at {root.name}.",
         "# Read it through, correct what is a guess, and then run:",
@@ -161,10 +190,11 @@ def _propose(root: Path, out: Path) -> Proposal:
         "",
         "dataset:",
         *_file_lines(guesses, is_bids),
-        *_stimulus_lines(look, owners),
+        *clocks,
+        *_stimulus_lines(look, owners, marked),
         *targets,
         *_reading_lines(look),
-        *_preprocess_lines(look),
+        *propose_kinds(look),
     ]
     return Proposal(
         path=out,
@@ -183,7 +213,7 @@ def _owners(
     owners = {}
     for guess in guesses:
         template = Template(guess.path)
-        for name in guess.files:
+        for name in () if guess.is_rest else guess.files:
             found = template.match(name) or {}
             owners[name] = {
                 "person": guess.person or found.get("person") or "",
@@ -192,17 +222,31 @@ def _owners(
     return {name: owners[name] for name in names if name in owners}
 
 
-def _bids_owners(look: Look) -> dict[str, dict[str, str]]:
+def _name_apart(guesses: Sequence[Guess], people: Mapping[str, str]) -> list[Guess]:
+    """Describe some files one by one, since it is known whose they are."""
+    others = []
+    for guess in guesses:
+        files = tuple(name for name in guess.files if name not in people)
+        if files:
+            others.append(replace(guess, files=files))
+    return [name_one(name, person) for name, person in people.items()] + others
+
+
+def _bids_files(root: Path) -> dict[str, LabFile]:
+    """Return the recordings of a BIDS data set, by path."""
+    files, _ = list_bids(root, {"task": None})
+    return {file.path.relative_to(root).as_posix(): file for file in files}
+
+
+def _bids_owners(look: Look, files: Mapping[str, LabFile]) -> dict[str, dict[str, str]]:
     """Return person and stimulus of each recording of a BIDS data set."""
-    files, _ = list_bids(look.root, {"task": None})
-    n_rated = sum(file.ratings is not None and bool(file.ratings()) for file in files)
+    n_rated = sum(
+        file.ratings is not None and bool(file.ratings()) for file in files.values()
+    )
     look.findings.append(f"a BIDS data set; ratings beside {n_rated} recordings")
     return {
-        file.path.relative_to(look.root).as_posix(): {
-            "person": file.person,
-            "stimulus": file.stimulus,
-        }
-        for file in files
+        name: {"person": file.person, "stimulus": file.stimulus}
+        for name, file in files.items()
     }
 
 
@@ -225,41 +269,61 @@ def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
         lines.append(f"    - path: {_quote(guess.path)}   # {len(guess.files)} files")
         if guess.person is not None:
             lines.append(f"      person: {_quote(guess.person)}")
+        if guess.is_rest:
+            lines.append(
+                "      rest: true  # a guess by the name: what trials start from"
+            )
     return lines
 
 
-def _stimulus_lines(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _stimulus_lines(
+    look: Look,
+    owners: Mapping[str, Mapping[str, str]],
+    marked: Mapping[str, Mapping[str, str]],
+) -> list[str]:
     """Return the part that says what the stimuli are."""
-    stimuli = sorted({own["stimulus"] for own in owners.values()}, key=natural_order)
-    lines = ["  onsets: file        # a file is a stimulus, from its first sample on"]
-    if stimuli:
-        lines.append(
-            "  stimuli:            # the same number is the same stimulus for all"
+    names = {own["stimulus"] for own in (marked or owners).values()}
+    numbered = [
+        f"    V{number:02d}: {_quote(name)}"
+        for number, name in enumerate(sorted(names, key=natural_order), start=1)
+    ]
+    if numbered:
+        numbered.insert(
+            0, "  stimuli:            # the same number is the same stimulus for all"
         )
-        lines += [
-            f"    V{number:02d}: {_quote(name)}"
-            for number, name in enumerate(stimuli, start=1)
+    if marked:
+        return [
+            "  onsets: annotations # a guess: tables of ratings are called after these",
+            *numbered,
+            "  duration_s: null    # as long as they are rated",
         ]
-    labels: Counter[str] = Counter(
-        mark.label
-        for own in look.streams.values()
-        for mark in own[0].header.annotations
-    )
-    if labels:
-        text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
-        lines += [
-            f"  # Annotations in the files: {text}.",
-            "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'):",
-            "  #   onsets: annotations",
-            "  #   stimuli: {V01: first label, V02: second label}",
-            "  #   duration_s: null    # seconds, where annotations have no duration",
-        ]
-    return lines
+    onsets = "  onsets: file        # a file is a stimulus, from its first sample on"
+    return [onsets, *numbered, *_label_lines(look)]
 
 
-def _find_targets(look: Look, owners: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _label_lines(look: Look) -> list[str]:
+    """Return what to write if stimuli begin at annotations, ready to be taken over."""
+    labels, names = count_labels(look)
+    if not labels:
+        return []
+    text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
+    stimuli = [f"  #     V{k:02d}: {_quote(name)}" for k, name in enumerate(names, 1)]
+    return [
+        f"  # Annotations in the files: {text}.",
+        "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'), put",
+        "  # this in place of onsets and stimuli, without names that are no stimuli:",
+        "  #   onsets: annotations",
+        "  #   stimuli:",
+        *stimuli[:_NAMED],
+        *(["  #     ..."] if len(stimuli) > _NAMED else []),
+        "  #   duration_s: null    # seconds, where annotations have no duration",
+    ]
+
+
+def _find_targets(
+    look: Look, owners: Mapping[str, Mapping[str, str]], tables: RatedTables
+) -> list[str]:
     """Return the part that says where ratings are."""
-    tables = find_rated(look.root)
     path = generalize(tables, owners)
     if path is None:
         if tables:
@@ -317,54 +381,6 @@ def _reading_lines(look: Look) -> list[str]:
             "  channels: null      # a table of the fNIRS columns as channels.tsv in",
             "                      # BIDS: name, source, detector, wavelength_nominal",
         ]
-    return lines
-
-
-def _preprocess_lines(look: Look) -> list[str]:
-    """Return the part that says what is kept of the signals."""
-    headers = [stream.header for stream in look.of("fnirs")]
-    if not headers:
-        return []
-    if all(len(header.kinds) >= 2 for header in headers):
-        return _optics_lines(headers)
-    kinds = {header.kinds for header in headers}
-    if len(kinds) > 1:
-        text = " | ".join(", ".join(own) for own in sorted(kinds))
-        look.warnings.append(
-            f"fNIRS of several kinds, preprocess one at a time: {text}"
-        )
-    listed = f"[{', '.join(min(kinds))}]"
-    return [
-        "",
-        "preprocess:",
-        "  fnirs:",
-        f"    kinds: {listed}   # what the files hold: no concentration without",
-        "                      # two wavelengths",
-        "    quality:",
-        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
-        "",
-        "features:",
-        f"  kinds: {listed}",
-    ]
-
-
-def _optics_lines(headers: Sequence[Recording]) -> list[str]:
-    """Return the part that says how light becomes concentrations."""
-    lines = [
-        "",
-        "preprocess:",
-        "  fnirs:              # light becomes concentrations of HbO, HbR and HbT",
-        "    quality:",
-        "      flat_range: 0.0 # in the unit of the files; 0: only constant is flat",
-    ]
-    light = [header for header in headers if header.kinds[0].endswith("nm")]
-    if light:
-        lines += [
-            "    optics:",
-            "      age_y: 25.0     # of the people, for the path of light: correct it",
-        ]
-    if any(header.distances_m is None for header in light):
-        lines.append("      distance_m: 0.03 # a guess: some files state no distances")
     return lines
 
 

@@ -280,6 +280,9 @@ class Trial:
         What the reader or a stage found worth telling.
     quality : dict of Quality
         Quality tables by modality, ``eeg`` and ``fnirs``.
+    clock : mapping of str to float
+        How the clock of the fNIRS ran against that of the EEG, where it was fitted:
+        ``offset_s``, ``slope_ppm``, ``residual_ms`` and ``n_events``.
     """
 
     person: str
@@ -290,3 +293,4 @@ class Trial:
     targets: Targets | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, Quality] = field(default_factory=dict)
+    clock: Mapping[str, float] = field(default_factory=dict)

@@ -9,15 +9,6 @@ from merps.sections import List, Section
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
-class SynchronyConfig(Section):
-    """Keywords of `merps.preprocessing.synchrony.fit_clock`, and which events count."""
-
-    events: Annotated[tuple[str, ...], List] = ()
-    max_drift_ppm: PositiveFloat = 1000.0
-    max_offset_s: PositiveFloat | None = None
-    tolerance_s: PositiveFloat = 0.05
-
-
 class LineFitConfig(Section):
     """Keywords of `merps.preprocessing.artifacts.fit_line_noise`."""
 

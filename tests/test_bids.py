@@ -138,6 +138,84 @@ def test_ratings_in_a_plain_table(root):
     np.testing.assert_allclose(two.targets[0], [128, 1 + 254 * 3 / 8])
 
 
+def began(root, session, **times):
+    rows = [
+        f"{suffix}/sub-01_ses-{session}_task-film_{suffix}.{ending}\t{times[suffix]}"
+        for suffix, ending in (("eeg", "edf"), ("nirs", "snirf"))
+    ]
+    path = root / f"sub-01/ses-{session}/sub-01_ses-{session}_scans.tsv"
+    path.write_text("\n".join(["filename\tacq_time", *rows]))
+
+
+def test_scans_tell_which_recording_began_later(root):
+    rate(root, "a")
+    began(root, "a", eeg="2020-02-03T04:05:06", nirs="2020-02-03T04:05:07.500000")
+    began(root, "b", eeg="2020-02-03T04:05:06", nirs="2020-02-03T04:05:06")
+    one, two = trials_of(root, layout="bids")
+    (note,) = [note for note in one.notes if "scans.tsv" in note]
+    assert "starts 1.5000 s after that of the EEG" in note
+    assert one.eeg.annotations[0].onset_s == pytest.approx(0)  # at 2 s of both files
+    assert one.fnirs.annotations[0].onset_s == pytest.approx(1.5)
+    assert (one.eeg.n_times, one.fnirs.n_times) == (700, 70)
+    np.testing.assert_allclose(one.targets[:, 0], 74.5 + 10 * np.arange(7))
+    assert not any("scans.tsv" in note for note in two.notes)
+    assert two.eeg.n_times == 900
+
+
+def test_events_of_both_tie_their_clocks(root, tmp_path):
+    for path in root.rglob("*_events.tsv"):
+        onsets_s = np.array([0.6, 1.9, 4.0, 7.7]) - 0.4 * (path.parent.name == "nirs")
+        rows = [f"{t:.3f}\t0\tx" for t in onsets_s]
+        path.write_text("\n".join(["onset\tduration\ttrial_type", *rows]))
+    _, written, store = from_folder_to_store(root, tmp_path)
+    assert written["dataset"]["synchrony"]["tolerance_s"] == 0.05
+    with store.person("sub-01") as stored:
+        for trial in stored.trials():
+            assert trial.clock["offset_s"] == pytest.approx(0.4, abs=5e-3)
+            assert trial.fnirs.start_s == pytest.approx(0.4, abs=5e-3)
+            assert trial.eeg.start_s == 0
+
+
+@pytest.mark.parametrize("eeg", ["n/a", "soon", "1999-01-01T00:00:00"])
+def test_scans_that_tell_nothing(root, eeg):
+    began(root, "a", eeg=eeg, nirs="2020-02-03T04:05:06Z")
+    one, _ = trials_of(root, layout="bids")
+    assert one.eeg.n_times == 900
+
+
+def test_events_that_lie_above_hold_for_all(root):
+    for path in root.rglob("*_events.tsv"):
+        path.unlink()
+    table = "onset\tduration\ttrial_type\n{}\t6\tjoy"
+    (root / "task-film_events.tsv").write_text(table.format(1))
+    near = root / "sub-01/ses-b/sub-01_ses-b_events.tsv"
+    near.write_text(table.format(3))
+    other = root / "sub-01/ses-b/sub-01_ses-b_task-else_events.tsv"
+    other.write_text(table.format(4))
+    one, two = trials_of(root, layout="bids")
+    for trial, onset_s in ((one, 1), (two, 3)):
+        for recording in (trial.eeg, trial.fnirs):
+            assert [a.onset_s for a in recording.annotations] == pytest.approx(
+                [onset_s]
+            )
+    dataset = open_lab(root, section(Config(dataset=DatasetConfig(layout="bids"))))
+    assert {root / "task-film_events.tsv", near} <= {*dataset.input_files("sub-01")}
+    assert other not in dataset.input_files("sub-01")
+
+
+def test_facts_about_ratings_may_lie_above(root):
+    rate(root, "a")
+    for path in root.rglob("*_physio.json"):
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps({"StartTime": 0.0}))
+        facts["StartTime"] = 100.0  # the nearer file wins
+        (root / "task-film_recording-joystick_physio.json").write_text(
+            json.dumps(facts)
+        )
+    one, _ = trials_of(root, layout="bids")
+    np.testing.assert_allclose(one.targets[:, 0], 54.5 + 10 * np.arange(9))
+
+
 def test_from_bids_to_the_store(root, tmp_path):
     rate(root, "a")
     told, written, store = from_folder_to_store(root, tmp_path)

@@ -75,7 +75,7 @@ def test_all_that_looks_ahead_is_told_at_once():
             ["preprocess.fnirs.motion=tddr"],
             "preprocess.fnirs.motion looks at the whole",
         ),
-        (["preprocess.synchrony={}"], "preprocess.synchrony looks at the whole"),
+        (["dataset.synchrony={}"], "dataset.synchrony looks at events of the whole"),
     ],
 )
 def test_features_that_look_ahead_are_refused(overrides, message):

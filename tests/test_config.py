@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from merps import options, splits
+from merps import dataset_options, options, splits
 from merps.config import PRESETS, dump_config, load_config, preset_names
 from merps.documents import MAX_BYTES, Document
 from merps.errors import ConfigError
@@ -82,7 +82,7 @@ def test_sections_of_two_stages_are_keywords_of_either():
     keywords |= {*inspect.signature(motion.spline_motion).parameters}
     assert options.SplineConfig.model_fields.keys() <= keywords
     keywords = {*inspect.signature(synchrony.fit_clock).parameters, "events"}
-    assert options.SynchronyConfig.model_fields.keys() <= keywords
+    assert dataset_options.SynchronyConfig.model_fields.keys() <= keywords
 
 
 def test_the_window_section_is_a_window_grid():

@@ -119,6 +119,33 @@ def test_one_xdf_file(rng, tmp_path):
     assert store.people == ("pilot-recording",)
 
 
+@pytest.mark.parametrize("odd", ["one wavelength", "optical density", "HbO"])
+def test_fnirs_of_another_kind_costs_its_own_trials_at_most(rng, tmp_path, odd):
+    folder, pairs = tmp_path / "data", [(1, 1), (2, 2)]
+    folder.mkdir()
+    write_snirf(folder / "P2.snirf", rng.uniform(1, 2, size=(200, 4)), pairs)
+    columns = {"one wavelength": 2, "optical density": 4, "HbO": 2}[odd]
+    label = {"one wavelength": None, "optical density": "dOD", "HbO": "HbO"}[odd]
+    measurements = [
+        {"sourceIndex": s, "detectorIndex": s, "wavelengthIndex": 1 + w}
+        | ({"dataType": 99999, "dataTypeLabel": label} if label else {"dataType": 1})
+        for w in range(columns // 2)
+        for s in (1, 2)
+    ]
+    light = rng.uniform(1, 2, size=(200, columns))
+    write_snirf(folder / "P1.snirf", light, pairs, measurements=measurements)
+    out, store = tmp_path / "lab.yaml", tmp_path / "store"
+    warnings = json.loads(run("init", folder, "--out", out, "--json").stdout)
+    assert len(warnings["warnings"]) == (odd != "optical density")
+    done = run("preprocess", folder, "--config", out, "--out", store, "--json")
+    failed = json.loads(done.stdout)["failed"]
+    assert Store.open(store).people == ("P1", "P2")[odd != "optical density" :]
+    assert [f["person"] for f in failed] == ["P1"] * (odd != "optical density")
+    if failed:
+        assert failed[0]["message"].startswith("P1 V01: ")
+        assert done.exit_code == 1
+
+
 def test_labels_are_offered_as_stimuli(rng, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

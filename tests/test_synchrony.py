@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.preprocessing.retiming import retime, simple_rate
-from merps.preprocessing.synchrony import Clock, fit_clock, fit_label_grid
+from merps.preprocessing.synchrony import Clock, fit_clock
 from merps.recording import Annotation, Recording
 
 OPTIONS = {"max_drift_ppm": 1000.0, "max_offset_s": None, "tolerance_s": 0.05}
@@ -53,11 +53,14 @@ def test_events_on_a_slow_grid_tell_the_offset_to_half_a_sample(slope_ppm, seed)
     reference_s = np.sort(np.append(rng.uniform(0, 900, 10), [0, 900]))
     device_s = device_times(reference_s, 7.3, slope_ppm)
     rounded_s = np.round(device_s * FNIRS_HZ) / FNIRS_HZ
-    clock = fit_clock(reference_s, rounded_s, **OPTIONS | {"tolerance_s": 0.15})
+    options = OPTIONS | {"tolerance_s": 0.15, "resolution_s": 1 / FNIRS_HZ}
+    clock = fit_clock(reference_s, rounded_s, **options)
     assert clock.n_events >= 10  # of events within one sample, one matches
     found_s = clock.to_reference(device_s)
-    assert np.abs(found_s - reference_s).max() < 0.5 / FNIRS_HZ
-    assert abs(clock.slope_ppm - slope_ppm) < max(6 * clock.slope_error_ppm, 50)
+    wrong_s = found_s - reference_s  # at the very ends, once in fifty, 20 % more
+    assert np.sqrt(np.mean(wrong_s**2)) < 0.5 / FNIRS_HZ
+    assert np.abs(wrong_s).max() < 1 / FNIRS_HZ
+    assert abs(clock.slope_ppm - slope_ppm) < 6 * clock.slope_error_ppm
     assert clock.slope_error_ppm > 5
 
 
@@ -102,6 +105,18 @@ def test_two_events_make_a_line_without_errors():
     assert np.isnan([clock.offset_error_ms, clock.slope_error_ppm]).all()
 
 
+def test_a_slope_beyond_its_limit_is_refused(rng):
+    reference_s = np.sort(rng.uniform(0, 300, 12))
+    device_s = device_times(reference_s, 1.0, 1600)
+    wide = OPTIONS | {"tolerance_s": 0.2}
+    with pytest.raises(
+        InputError, match="slope of 1600 ppm, beyond max_drift_ppm=1000"
+    ):
+        fit_clock(reference_s, device_s, **wide)
+    clock = fit_clock(reference_s, device_s, **wide | {"max_drift_ppm": 2000.0})
+    assert clock.slope_ppm == pytest.approx(1600)
+
+
 def test_names_tell_regular_events_apart():
     reference_s = np.arange(20.0) * 5
     device_s = device_times(reference_s[1:], 2.0, 60)
@@ -139,27 +154,6 @@ def test_clocks_that_share_nothing_are_refused(rng):
         fit_clock(one, one, reference_labels=["a"] * 40, **OPTIONS)
     with pytest.raises(InputError, match="40 names for 40 events, 39 of which"):
         fit_clock(one, np.append(one[1:], np.nan), **OPTIONS)
-
-
-# The label grid
-
-
-def test_labels_tell_the_rate_of_a_clock(rng):
-    label_s = np.array([135.0, 79, 170, 60, 93, 122, 107, 61])
-    surplus_s = 0.021  # one sample more than the labels need, in each trial
-    durations_s = label_s / (1 + 137e-6) + surplus_s
-    clock = fit_label_grid(durations_s, label_s)
-    assert clock.slope_ppm == pytest.approx(137, abs=1e-3)
-    assert (clock.offset_s, clock.n_events) == (0, 8)
-    exact = fit_label_grid(np.array([100.0]), np.array([100.5]))
-    assert exact.slope_ppm == pytest.approx(5000)
-    assert exact.slope_error_ppm == pytest.approx(10_000)
-    same = fit_label_grid(np.array([100.0, 100.0]), np.array([100.0, 101.0]))
-    assert same.slope_ppm == pytest.approx(5000)
-    assert same.residual_ms == pytest.approx(500)
-    for durations in ([], [0.0], [-1.0, 5.0]):
-        with pytest.raises(InputError, match="tell no rate"):
-            fit_label_grid(np.array(durations), np.ones(len(durations)))
 
 
 # What is done about it

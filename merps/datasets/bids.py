@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def list_bids(
             path = Path(found.fpath)
             if path.relative_to(root).parts[0] in _NOT_RAW or not path.is_file():
                 continue
-            files.append(_file(path, found, suffix))
+            files.append(_file(path, found, suffix, problems))
     return files, problems
 
 
@@ -120,24 +121,32 @@ def open_bids(
     """
     import mne_bids
 
+    events = applicable(path, "events.tsv", root=bids_path.root)[-1:]
     if path.suffix == ".snirf":
         found = open_snirf(path, length_unit=length_unit)
-        events = _sibling(path, "events.tsv")
-        return found if events is None else _annotated(found, _events(events))
-    require_length(path)
-    read = partial(mne_bids.read_raw_bids, bids_path, verbose="error")
-    is_typed = _sibling(path, "channels.tsv") is not None
-    raw = quietly(path, read, remedy=MNE_REMEDY)
-    return split_raw(path, raw, is_typed=is_typed)
+    else:
+        require_length(path)
+        read = partial(mne_bids.read_raw_bids, bids_path, verbose="error")
+        is_typed = bool(applicable(path, "channels.tsv", root=path.parent))
+        found = split_raw(
+            path, quietly(path, read, remedy=MNE_REMEDY), is_typed=is_typed
+        )
+        if events and events[0].parent == path.parent:
+            return found  # mne-bids has read them
+    return _annotated(found, _events(events[0])) if events else found
 
 
-def _file(path: Path, found: Any, suffix: str) -> LabFile:
+def _file(path: Path, found: Any, suffix: str, problems: list[Problem]) -> LabFile:
     """Describe one recording."""
     entities = [(short, getattr(found, name)) for name, short in _NAMED]
     stimulus = "_".join(f"{short}-{value}" for short, value in entities if value)
     person = f"sub-{found.subject}"
-    side = [path.parent / f"{_stem(path)}_{name}" for name in _SIDE]
+    side = [file for name in _SIDE for file in applicable(path, name, root=found.root)]
     side += [path.with_suffix(".json"), *_continuous(path)]
+    for table in _continuous(path):
+        side += applicable(table, _json_of(table), root=found.root)
+    scans = _scans(path, found.root)
+    times = [_acquired(path, table, problems) for table in scans]
     return LabFile(
         path=path,
         person=person,
@@ -148,16 +157,87 @@ def _file(path: Path, found: Any, suffix: str) -> LabFile:
             "session": found.session or "",
         },
         modality=_MODALITIES[suffix],
-        side_files=tuple(file for file in side if file.is_file()),
+        side_files=tuple(file for file in (*side, *scans) if file.is_file()),
         open=partial(open_bids, bids_path=found),
-        ratings=partial(_ratings, path),
+        ratings=partial(_ratings, path, Path(found.root)),
+        acquired=next(filter(None, times), None),
     )
 
 
-def _ratings(path: Path) -> Ratings | None:
+def applicable(path: Path, ending: str, *, root: Path | str) -> list[Path]:
+    """List the files that describe another one, by the inheritance principle of BIDS.
+
+    They lie in its folder or above, and name no entity that it does not have.
+
+    Parameters
+    ----------
+    path : Path
+        What is described.
+    ending : str
+        What their names end in, after the entities, such as ``events.tsv``.
+    root : Path
+        The highest folder that counts.
+
+    Returns
+    -------
+    list of Path
+        From the most general to the nearest and most specific.
+    """
+    own, found = _entities(path.name), []
+    above = [path.parent, *path.parent.parents]
+    if Path(root) in above:
+        above = above[: above.index(Path(root)) + 1]
+    for folder in reversed(above):
+        fitting = [
+            file
+            for file in folder.glob(f"*{ending}")
+            if _entities(file.name) <= own
+            and file.name.rpartition("_")[2] == ending
+            and file.is_file()
+        ]
+        found += sorted(
+            fitting, key=lambda file: (len(_entities(file.name)), file.name)
+        )
+    return found
+
+
+def _entities(name: str) -> set[str]:
+    """Return the entities in a name, such as ``sub-01``, without what is no entity."""
+    return {part for part in name.split("_")[:-1] if part}
+
+
+def _scans(path: Path, root: Path | str) -> list[Path]:
+    """List the tables that may say when a recording was acquired."""
+    folder = path.parent.parent
+    return applicable(folder / path.name, "scans.tsv", root=root)[::-1]
+
+
+def _acquired(path: Path, scans: Path, problems: list[Problem]) -> datetime | None:
+    """Return when a recording began, in universal time where that is known."""
+    name = path.relative_to(scans.parent).with_suffix("").as_posix()
+    try:
+        rows = read_table(scans)
+    except DataError as error:
+        problem = Problem("warning", scans.name, str(error))
+        if problem not in problems:
+            problems.append(problem)
+        return None
+    for row in rows:
+        listed, stated = row.get("filename", ""), row.get("acq_time", "n/a")
+        if listed.rpartition(".")[0] != name:
+            continue
+        try:
+            time = datetime.fromisoformat(stated)
+        except ValueError:
+            return None
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return None
+
+
+def _ratings(path: Path, root: Path) -> Ratings | None:
     """Return the ratings beside a recording, on its time axis; None without any."""
     for table in _continuous(path):
-        facts = _sidecar(table)
+        facts = _sidecar(table, root)
         names = [str(name) for name in facts.get("Columns", ())]
         if _RATED <= {name.lower() for name in names}:
             try:
@@ -173,8 +253,7 @@ def _ratings(path: Path) -> Ratings | None:
                     remedy="correct the .json",
                 ) from error
             return read_ratings(table, header=names, rate_hz=rate_hz, offset_s=offset_s)
-    events = _sibling(path, "events.tsv")
-    if events is not None:
+    for events in applicable(path, "events.tsv", root=root)[-1:]:
         rows = read_table(events)
         if rows and {*_RATED, "onset"} <= {name.lower() for name in rows[0]}:
             return read_ratings(events, time="onset")
@@ -192,16 +271,21 @@ def _continuous(path: Path) -> list[Path]:
     ]
 
 
-def _sidecar(table: Path) -> Mapping[str, Any]:
-    """Return what the JSON file beside a table says."""
-    path = table.with_name(table.name.removesuffix(".tsv.gz") + ".json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as JSON: {error}") from error
-    return content if isinstance(content, dict) else {}
+def _json_of(table: Path) -> str:
+    """Return what the names of JSON files end in that describe a table."""
+    return table.name.removesuffix(".tsv.gz").rpartition("_")[2] + ".json"
+
+
+def _sidecar(table: Path, root: Path) -> Mapping[str, Any]:
+    """Return what JSON files say about a table; the nearest one wins."""
+    facts: dict[str, Any] = {}
+    for path in applicable(table, _json_of(table), root=root):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not readable as JSON: {error}") from error
+        facts |= content if isinstance(content, dict) else {}
+    return facts
 
 
 def _events(path: Path) -> tuple[Annotation, ...]:
@@ -251,9 +335,3 @@ def _load(stream: Stream, mark: Any) -> Any:
 def _stem(path: Path) -> str:
     """Return the name of a recording without suffix and ending."""
     return path.name.partition(".")[0].rpartition("_")[0]
-
-
-def _sibling(path: Path, name: str) -> Path | None:
-    """Return a file beside a recording, if it is there."""
-    found = path.parent / f"{_stem(path)}_{name}"
-    return found if found.is_file() else None

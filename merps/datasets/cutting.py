@@ -1,22 +1,25 @@
 """Where the stimuli lie in recordings, and how recordings are cut there."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from merps.errors import mismatch
+from merps.datasets.clocks import Tie, join_events
+from merps.errors import DataError, mismatch
 from merps.predictions import name_some
 from merps.readers.streams import Modality, Stream
-from merps.recording import Recording
+from merps.recording import Annotation, Recording
 
 #: What lengths of one trial may differ by, in seconds.
 TOLERANCE_S = 1.0
 _ROUNDING = 1e-6
 #: Shorter annotations mark a moment: some formats give each the length of a sample.
 _SHORTEST_S = 1.0
+_REPEATED = re.compile(r"#[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,18 @@ class Span:
         Onset on the time axis of the recording.
     stated_s : float or None
         How long it lasts; None if as long as the recording, or as its ratings.
+    skipped_s : float
+        How long after the start of the file the stimulus begins, where it is the file.
+    tie : Tie, optional
+        What put the stream on the time axis of another file.
     """
 
     file: Any
     stream: Stream
     onset_s: float
     stated_s: float | None
+    skipped_s: float = 0.0
+    tie: Tie | None = None
 
     @property
     def left_s(self) -> float:
@@ -107,31 +116,136 @@ def annotated_spans(
     """
     found = []
     for stream in streams:
-        marks, seen = [], {}
-        for mark in stream.header.annotations:
-            seen[mark.label] = n = seen.get(mark.label, 0) + 1
-            name = mark.label if n == 1 else f"{mark.label}#{n}"
-            if name in stimuli:
-                marks.append((name, mark))
-        ends = [mark.onset_s for _, mark in marks[1:]]
-        for number, (name, mark) in enumerate(marks):
-            stated = duration_s
-            if stated is None and mark.duration_s >= _SHORTEST_S:
-                stated = mark.duration_s
-            elif stated is None and number < len(ends):
-                stated = ends[number] - mark.onset_s
-            found.append((name, Span(file, stream, mark.onset_s, stated)))
+        for name, onset_s, stated_s in _find(
+            stream.header.annotations, stimuli, duration_s
+        ):
+            found.append((name, Span(file, stream, onset_s, stated_s)))
     if not found:
         labels = dict.fromkeys(
             mark.label for stream in streams for mark in stream.header.annotations
         )
-        raise mismatch(
-            file.path,
-            expected=f"annotations {name_some(stimuli)}",
-            found=name_some(labels) or "no annotations",
-            remedy="correct dataset.stimuli, or set dataset.onsets to file",
-        )
+        raise _no_stimulus(file.path, stimuli, labels)
     return found
+
+
+def joint_spans(
+    eeg: tuple[Any, Stream],
+    fnirs: tuple[Any, Stream],
+    tie: Tie,
+    *,
+    tolerance_s: float,
+    stimuli: Mapping[str, str],
+    duration_s: float | None,
+) -> list[tuple[str, Span]]:
+    """Find stimuli by the annotations of two files on one clock.
+
+    As `annotated_spans`, but an event that either file has counts for both.
+
+    Parameters
+    ----------
+    eeg, fnirs : tuple of (LabFile, Stream)
+        The files; the fNIRS on the time axis of the EEG.
+    tie : Tie
+        What put it there.
+    tolerance_s : float
+        How far apart one event may be in both, in seconds.
+    stimuli : mapping of str to str
+        Names of stimuli that count.
+    duration_s : float or None
+        Length of all stimuli.
+
+    Returns
+    -------
+    list of (str, Span)
+        Name of the stimulus, and where it is in each file that covers its onset.
+
+    Raises
+    ------
+    DataError
+        If no annotation is a stimulus.
+    """
+    labels = {_REPEATED.sub("", name) for name in stimuli} | set(stimuli)
+    headers = eeg[1].header, fnirs[1].header
+    events = join_events(*headers, labels, tolerance_s=tolerance_s)
+    marks = _find(events, stimuli, duration_s)
+    if not marks:
+        seen = dict.fromkeys(a.label for h in headers for a in h.annotations)
+        raise _no_stimulus(eeg[0].path, stimuli, seen)
+    found = []
+    for name, onset_s, stated_s in marks:
+        for (file, stream), own in ((eeg, None), (fnirs, tie)):
+            span = Span(file, stream, onset_s, stated_s, tie=own)
+            if span.left_s > 0 and onset_s >= stream.header.start_s - TOLERANCE_S:
+                found.append((name, span))
+    return found
+
+
+def overlap_spans(
+    eeg: tuple[Any, Stream], fnirs: tuple[Any, Stream], tie: Tie
+) -> list[Span]:
+    """Find what two files on one clock have in common; it is one stimulus.
+
+    It begins with the EEG where the fNIRS begins up to 1 s later, as in recordings of
+    one clock, else a whole number of seconds after it, so that ratings that count from
+    the start of the EEG keep their seconds.
+
+    Parameters
+    ----------
+    eeg, fnirs : tuple of (LabFile, Stream)
+        The files; the fNIRS on the time axis of the EEG.
+    tie : Tie
+        What put it there.
+
+    Returns
+    -------
+    list of Span
+        The stimulus in both.
+    """
+    headers = eeg[1].header, fnirs[1].header
+    first_s = headers[0].start_s
+    later_s = headers[1].start_s - first_s
+    skipped_s = 0.0 if later_s <= TOLERANCE_S else float(np.ceil(later_s - _ROUNDING))
+    onset_s = first_s + skipped_s
+    length_s = min(h.start_s + h.duration_s for h in headers) - onset_s
+    return [
+        Span(*eeg, onset_s, length_s, skipped_s),
+        Span(*fnirs, onset_s, length_s, skipped_s, tie),
+    ]
+
+
+def _find(
+    annotations: Sequence[Annotation],
+    stimuli: Mapping[str, str],
+    duration_s: float | None,
+) -> list[tuple[str, float, float | None]]:
+    """Return name, onset and length of each stimulus that annotations mark."""
+    marks, seen, found = [], {}, []
+    for mark in annotations:
+        seen[mark.label] = n = seen.get(mark.label, 0) + 1
+        name = mark.label if n == 1 else f"{mark.label}#{n}"
+        if name in stimuli:
+            marks.append((name, mark))
+    ends = [mark.onset_s for _, mark in marks[1:]]
+    for number, (name, mark) in enumerate(marks):
+        stated = duration_s
+        if stated is None and mark.duration_s >= _SHORTEST_S:
+            stated = mark.duration_s
+        elif stated is None and number < len(ends):
+            stated = ends[number] - mark.onset_s
+        found.append((name, mark.onset_s, stated))
+    return found
+
+
+def _no_stimulus(
+    path: Path, stimuli: Mapping[str, str], labels: Iterable[str]
+) -> DataError:
+    """Say that no annotation is a stimulus."""
+    return mismatch(
+        path,
+        expected=f"annotations {name_some(stimuli)}",
+        found=name_some(labels) or "no annotations",
+        remedy="correct dataset.stimuli, or set dataset.onsets to file",
+    )
 
 
 def reconcile(
@@ -158,7 +272,7 @@ def reconcile(
     n_targets : int or None
         Seconds that are rated.
     is_marked : bool
-        Annotations mark the stimuli, so that files may go on after them.
+        Annotations mark the stimuli, so that files may go on after what is stated.
     rest_s : float
         Rest before onset that is kept.
     notes : list of str
@@ -174,7 +288,12 @@ def reconcile(
     DataError
         If lengths differ by more than 1 s, or the trial is shorter than 1 s.
     """
-    left_s = {modality: span.left_s for modality, span in spans.items()}
+    left_s = {
+        modality: span.left_s
+        if is_marked or span.stated_s is None
+        else min(span.left_s, span.stated_s)
+        for modality, span in spans.items()
+    }
     stated = [span.stated_s for span in spans.values() if span.stated_s is not None]
     if n_targets is not None:
         length_s, teller = float(n_targets), "its ratings"

@@ -33,6 +33,10 @@ _STIMULUS_WORDS = {
     ),
     *("movie", "m", "task", "block", "b", "c", "cond", "condition", "song", "music"),
 }
+#: What a folder or file is called after what is in it, and after nobody.
+_DEVICE_WORDS = {"eeg", "nirs", "fnirs", "optical", "optics", "hbo"}
+_REST_WORDS = {"rest", "resting", "restingstate", "baseline"}
+_AFTER_NOBODY = _DEVICE_WORDS | _REST_WORDS
 
 
 @dataclass(frozen=True)
@@ -47,25 +51,33 @@ class Guess:
         Names, where the path does not say them.
     files : tuple of str
         Which files these are.
+    is_rest : bool
+        They seem to be rests.
     """
 
     path: str
     person: str | None
     stimulus: str | None
     files: tuple[str, ...]
+    is_rest: bool = False
 
 
-def guess_templates(paths: Sequence[str]) -> list[Guess]:
+def guess_templates(
+    paths: Sequence[str], contents: Mapping[str, str] | None = None
+) -> list[Guess]:
     """Guess whose each file is, from how paths differ.
 
     A folder a person comes first, then letters and digits such as ``P01`` or
     ``Subject00`` after which something else differs. Files whose paths have no like
-    are named one by one.
+    are named one by one. Files with other contents are described apart, and so are
+    those that are called rest or baseline, unless all are: these come first.
 
     Parameters
     ----------
     paths : sequence of str
         Paths under the data folder, with slashes; at least one.
+    contents : mapping of str to str, optional
+        What is in a file, such as ``eeg``, by its path.
 
     Returns
     -------
@@ -74,49 +86,87 @@ def guess_templates(paths: Sequence[str]) -> list[Guess]:
     """
     folders = _person_folders(paths)
     groups: dict[tuple, list[tuple[str, list[str]]]] = defaultdict(list)
+    rests = {path for path in paths if _is_rest(path)}
+    if len(rests) == len(paths):
+        rests = set()
     for path in paths:
         tokens = _split(path, folders)
-        groups[_shape(tokens)].append((path, tokens))
-    return [_guess(members) for members in groups.values()]
+        groups[path not in rests, _shape(tokens)].append((path, tokens))
+    return [
+        replace(_guess(members), is_rest=not is_trial)
+        for is_trial, shape in sorted(groups, key=lambda key: key[0])
+        for members in _by_content(groups[is_trial, shape], contents or {})
+    ]
 
 
-def guess_distinct(paths: Sequence[str]) -> list[Guess]:
+def guess_distinct(
+    paths: Sequence[str], contents: Mapping[str, str] | None = None
+) -> list[Guess]:
     """Guess whose each file is, and name files one by one where two got one name.
 
     Parameters
     ----------
     paths : sequence of str
         Paths under the data folder, with slashes; at least one.
+    contents : mapping of str to str, optional
+        As for `guess_templates`.
 
     Returns
     -------
     list of Guess
         Together they describe every file, no two of them alike.
     """
+    contents = contents or {}
     done, single = [], []
-    for guess in guess_templates(paths):
+    for guess in guess_templates(paths, contents):
         template = Template(guess.path)
         found = [template.match(name) for name in guess.files]
         keys = {tuple(sorted(names.items())) for names in found if names is not None}
         if len(guess.files) > 1 and len(keys) == len(guess.files):
             done.append(guess)
         else:
-            single += [guess_templates([name])[0] for name in guess.files]
-    used: Counter[str] = Counter()
+            single += [
+                replace(guess_templates([name])[0], is_rest=guess.is_rest)
+                for name in guess.files
+            ]
+    used: Counter[tuple[str, str | None, bool]] = Counter()
     for guess in single:
         (name,) = guess.files
-        fitting = [k for k, g in enumerate(done) if Template(g.path).fits(name)]
+        fitting = [
+            k
+            for k, g in enumerate(done)
+            if Template(g.path).fits(name) and g.is_rest == guess.is_rest
+        ]
         if fitting:  # a longer name for a stimulus
             other = done[fitting[0]]
             done[fitting[0]] = replace(other, files=(*other.files, name))
             continue
         if guess.person is not None:
-            used[guess.person] += 1
-            if used[guess.person] > 1:  # it is not known whether they are the same
-                person = f"{guess.person[:60]}-{used[guess.person]}"
+            key = (guess.person, contents.get(name), guess.is_rest)
+            used[key] += 1
+            if used[key] > 1:  # it is not known whether they are the same
+                person = f"{guess.person[:60]}-{used[key]}"
                 guess = replace(guess, person=person)
         done.append(guess)
     return done
+
+
+def name_one(path: str, person: str) -> Guess:
+    """Describe one file whose person is known otherwise.
+
+    Parameters
+    ----------
+    path : str
+        The file, under the data folder.
+    person : str
+        Whose it is.
+
+    Returns
+    -------
+    Guess
+        With the path as it is.
+    """
+    return Guess(_SPECIAL.sub("?", path), person, None, (path,))
 
 
 def generalize(
@@ -167,9 +217,34 @@ def _person_folders(paths: Sequence[str]) -> set[str]:
             inside[first].add(re.sub(r"[0-9]+", "0", rest.replace(first, "")))
     if len(inside) < 2 or not all(map(_PERSON.fullmatch, inside)):
         return set()
+    if any(folder.lower() in _AFTER_NOBODY for folder in inside):
+        return set()
     shared = Counter(name for names in inside.values() for name in names)
     alike = sum(any(shared[name] > 1 for name in names) for names in inside.values())
     return set(inside) if alike == len(inside) else set()
+
+
+def _by_content(
+    members: list[tuple[str, list[str]]], contents: Mapping[str, str]
+) -> list[list[tuple[str, list[str]]]]:
+    """Split paths that are built alike where some hold EEG alone and some fNIRS."""
+    split: dict[str, list[tuple[str, list[str]]]] = {"eeg": [], "fnirs": []}
+    others = []
+    for path, tokens in members:
+        split.get(contents.get(path, ""), others).append((path, tokens))
+    if not all(split.values()):
+        return [members]
+    templates = {name: Template(_guess(own).path) for name, own in split.items()}
+    for path, tokens in others:  # not opened: it is what those are whose path it fits
+        fitting = [name for name, own in templates.items() if own.fits(path)]
+        split[(fitting or ["eeg"])[0]].append((path, tokens))
+    return list(split.values())
+
+
+def _is_rest(path: str) -> bool:
+    """Tell that a path says rest, as a word of its own."""
+    words = {token.lower() for token in _TOKEN.findall(path)}
+    return not words.isdisjoint(_REST_WORDS)
 
 
 def _split(path: str, folders: set[str]) -> list[str]:
@@ -292,7 +367,9 @@ def _word_before(tokens: Sequence[str], place: int) -> str:
 
 
 def _as_person(name: str) -> str:
-    """Make a name of letters, digits, _ and -."""
+    """Make a name of letters, digits, _ and -, without what is in the file."""
+    name = "".join(t for t in _TOKEN.findall(name) if t.lower() not in _AFTER_NOBODY)
+    name = name.strip("-_. ")
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or "person1"
 
 

@@ -266,6 +266,7 @@ def _list_files(
                 stimulus=" ".join(part for part in parts if part) or WHOLE,
                 names=names | {"person": person},
                 modality=entry["modality"],
+                is_rest=entry["rest"],
             )
         )
     if strangers:
@@ -291,7 +292,8 @@ def _number_stimuli(
             "dataset.stimuli is empty; with onsets: annotations it says which labels "
             "are stimuli, such as {V01: happy}"
         )
-    names = sorted({file.stimulus for file in files}, key=natural_order)
+    names = {file.stimulus for file in files if not file.is_rest}
+    names = sorted(names, key=natural_order)
     if len(names) > _MOST_STIMULI:
         raise ConfigError(
             f"the paths name {len(names)} stimuli, more than {_MOST_STIMULI}; does "

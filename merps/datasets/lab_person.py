@@ -1,24 +1,23 @@
 """One person of a lab's folder: recordings cut into trials."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from merps.datasets.cutting import Cut, Span, annotated_spans, cut, reconcile
+from merps.datasets.cutting import Span, cut, reconcile
+from merps.datasets.gathering import NAMES, Gathered, gather
 from merps.datasets.lab_records import LabFile, LabOptions, LabPlan, LabSurvey
-from merps.datasets.montages import place_channels
 from merps.datasets.ratings import Ratings, per_second, read_ratings, rescale
+from merps.datasets.rests import as_rest_of, choose_rest, require_alike
 from merps.datasets.survey import TrialFailure
 from merps.errors import InputError, MerpsError, mismatch
 from merps.predictions import name_some
-from merps.readers.streams import Modality
+from merps.readers.streams import Modality, Stream
 from merps.recording import Baseline, Recording, Trial
 from merps.shapes import Targets
-
-_NAMES = {"eeg": "EEG", "fnirs": "fNIRS"}
 
 
 class OpenLab:
@@ -42,29 +41,24 @@ class OpenLab:
         self.person = person
         self._files, self._options = files, options
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[Path, Modality], Recording] = {}
-        self._waiting: dict[tuple[Path, Modality], int] = {}
+        # By the id of a stream: those of a plan live as long as the survey does.
+        self._loaded: dict[int, Recording] = {}
+        self._waiting: Counter[int] = Counter()
         self._survey: LabSurvey | None = None
 
     def __enter__(self) -> "OpenLab":
-        failures: list[TrialFailure] = []
-        spans: dict[str, dict[Modality, Span]] = {}
-        for file in self._files:
-            try:
-                self._find_spans(file, spans, failures)
-            except MerpsError as error:
-                failures.append(TrialFailure(self.person, None, str(error)))
+        found = gather(self._files, self._options)
+        failures = [TrialFailure(self.person, *failure) for failure in found.failures]
+        spans = found.spans
         plans = []
         for name in sorted(spans, key=lambda name: self._options.stimuli[name]):
             stimulus = self._options.stimuli[name]
             try:
-                plans.append(self._plan(name, stimulus, spans[name], failures))
+                plans.append(self._plan(name, stimulus, found, failures))
             except MerpsError as error:
                 failures.append(TrialFailure(self.person, stimulus, str(error)))
         for plan in plans:
-            for modality, piece in plan.cuts.items():
-                key = (piece.path, modality)
-                self._waiting[key] = self._waiting.get(key, 0) + 1
+            self._waiting.update(map(id, _streams(plan)))
         self._survey = LabSurvey(tuple(plans), tuple(failures))
         return self
 
@@ -107,12 +101,12 @@ class OpenLab:
         notes = list(plan.notes)
         for modality, piece in plan.cuts.items():
             try:
-                whole = self._load(piece, modality)
+                whole = self._load(piece.stream)
                 signal, rest, n_infinite = cut(whole, piece)
                 if not np.isfinite(signal.signal).any():
                     raise mismatch(
                         piece.path,
-                        expected=f"finite samples of {_NAMES[modality]}",
+                        expected=f"finite samples of {NAMES[modality]}",
                         found=f"none in {plan.stimulus}",
                         remedy="export the recording again, or leave it out",
                     )
@@ -122,6 +116,12 @@ class OpenLab:
             if n_infinite:
                 notes.append(f"{n_infinite} infinite samples of {modality} are missing")
             signals[modality], rests[modality] = signal, rest
+            if modality in plan.rests:
+                try:
+                    rest = self._load(plan.rests[modality])
+                    rests[modality] = as_rest_of(rest, signal)
+                except MerpsError as error:
+                    items.append(TrialFailure(self.person, plan.stimulus, str(error)))
         if not signals:
             return items
         trial = Trial(
@@ -132,6 +132,7 @@ class OpenLab:
             baseline=Baseline(eeg=rests.get("eeg"), fnirs=rests.get("fnirs")),
             targets=plan.targets,
             notes=tuple(notes),
+            clock=plan.clock if len(signals) > 1 else {},
         )
         return [*items, trial]
 
@@ -146,11 +147,10 @@ class OpenLab:
             A trial that was read.
         """
         with self._lock:
-            for modality, piece in plan.cuts.items():
-                key = (piece.path, modality)
-                self._waiting[key] -= 1
-                if self._waiting[key] <= 0:
-                    self._loaded.pop(key, None)
+            for stream in _streams(plan):
+                self._waiting[id(stream)] -= 1
+                if self._waiting[id(stream)] <= 0:
+                    self._loaded.pop(id(stream), None)
 
     def silent(self) -> list[TrialFailure]:
         """Tell of nothing: `read` does where it happens.
@@ -162,71 +162,25 @@ class OpenLab:
         """
         return []
 
-    def _load(self, piece: Cut, modality: Modality) -> Recording:
+    def _load(self, stream: Stream) -> Recording:
         """Read one modality of a file, once for all its trials."""
-        key = (piece.path, modality)
         with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = _in_stored_unit(piece.stream.load())
-            return self._loaded[key]
-
-    def _find_spans(
-        self,
-        file: LabFile,
-        spans: dict[str, dict[Modality, Span]],
-        failures: list[TrialFailure],
-    ) -> None:
-        """Find the stimuli in one file."""
-        streams = file.open(file.path, **self._options.how)
-        if file.modality is not None:
-            streams = [s for s in streams if s.modality == file.modality]
-            if not streams:
-                raise mismatch(
-                    file.path,
-                    expected=_NAMES[file.modality],
-                    found="none in the file",
-                    remedy="correct dataset.files",
-                )
-        streams = [place_channels(s, self._options.montage) for s in streams]
-        if self._options.by_annotation:
-            found = annotated_spans(
-                file, streams, self._options.stimuli, self._options.duration_s
-            )
-        else:
-            onset_s = max(stream.header.start_s for stream in streams)
-            found = [(file.stimulus, Span(file, s, onset_s, None)) for s in streams]
-        for name, span in found:
-            if name not in self._options.stimuli:
-                raise mismatch(
-                    file.path,
-                    expected=f"a stimulus of {name_some(self._options.stimuli)}",
-                    found=repr(name),
-                    remedy="add it to dataset.stimuli",
-                )
-            own = spans.setdefault(name, {})
-            modality = span.stream.modality
-            if modality in own:
-                failures.append(
-                    TrialFailure(
-                        self.person,
-                        self._options.stimuli[name],
-                        f"{file.path}: {_NAMES[modality]} of {name!r} is in "
-                        f"{own[modality].file.path.name} already; name stimuli or "
-                        "sessions in dataset.files, or leave one file out",
-                    )
-                )
-                continue
-            own[modality] = span
+            if id(stream) not in self._loaded:
+                self._loaded[id(stream)] = _in_stored_unit(stream.load())
+            return self._loaded[id(stream)]
 
     def _plan(
         self,
         name: str,
         stimulus: str,
-        spans: Mapping[Modality, Span],
+        found: Gathered,
         failures: list[TrialFailure],
     ) -> LabPlan:
         """Plan one trial; ratings that cannot be used are left out and told."""
+        spans = found.spans[name]
         notes = [note for span in spans.values() for note in span.stream.notes]
+        ties = [span.tie for span in spans.values() if span.tie is not None]
+        notes += [tie.describe() for tie in ties]
         targets = None
         try:
             targets = self._read_targets(name, spans, notes)
@@ -241,12 +195,27 @@ class OpenLab:
             rest_s=self._options.rest_s if self._options.by_annotation else 0.0,
             notes=notes,
         )
+        rests = {}
+        for modality, span in spans.items():
+            session = span.file.names.get("session")
+            rest = choose_rest(found.rests.get(modality, ()), session, notes)
+            try:
+                if rest is not None:
+                    header = span.stream.header
+                    require_alike(rest.header, header, f"{self.person} {modality}")
+                    rests[modality] = rest
+            except MerpsError as error:
+                failure = TrialFailure(self.person, None, str(error))
+                if failure not in failures:  # all trials have it
+                    failures.append(failure)
         return LabPlan(
             person=self.person,
             stimulus=stimulus,
             cuts=cuts,
             targets=targets,
             notes=tuple(dict.fromkeys(notes)),
+            rests=rests,
+            clock=ties[0].facts() if ties else {},
         )
 
     def _read_targets(
@@ -258,14 +227,18 @@ class OpenLab:
         for span in spans.values():
             ratings = span.file.ratings and span.file.ratings()
             if ratings:
-                shifted = replace(ratings, times_s=ratings.times_s - span.onset_s)
+                times_s = ratings.times_s
+                if span.tie is not None:
+                    times_s = span.tie.clock.to_reference(times_s)
+                shifted = replace(ratings, times_s=times_s - span.onset_s)
                 until = shifted.times_s < (span.stated_s or np.inf)
                 kept = Ratings(shifted.times_s[until], shifted.values[until])
                 values = per_second(f"{span.file.path} {name}", kept)
                 return rescale(span.file.path, values, scale)
         if options.get("path") is None:
             return None
-        names = dict(next(iter(spans.values())).file.names)
+        first = next(iter(spans.values()))
+        names = dict(first.file.names)
         if self._options.by_annotation or not names.get("stimulus"):
             names["stimulus"] = name
         names = {key: value for key, value in names.items() if value}
@@ -286,9 +259,17 @@ class OpenLab:
             files[0],
             **columns,
             rate_hz=options["rate_hz"],
-            offset_s=options["offset_s"],
+            offset_s=options["offset_s"] - first.skipped_s,
         )
-        return rescale(files[0], per_second(files[0], ratings), scale)
+        values = per_second(files[0], ratings)
+        if not self._options.by_annotation and first.stated_s is not None:
+            values = values[: round(first.stated_s)]  # what both files cover
+        return rescale(files[0], values, scale)
+
+
+def _streams(plan: LabPlan) -> list[Stream]:
+    """List what has to be read for a trial."""
+    return [*(piece.stream for piece in plan.cuts.values()), *plan.rests.values()]
 
 
 def _in_stored_unit(recording: Recording) -> Recording:

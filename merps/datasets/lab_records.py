@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class LabFile:
         Opens the recording.
     ratings : callable, optional
         Returns ratings on the time axis of the recording, and None without any.
+    is_rest : bool
+        The recording is the rest of the person, and no stimulus.
+    acquired : datetime, optional
+        When its first sample was recorded, where the data set says so.
     """
 
     path: Path
@@ -46,6 +51,8 @@ class LabFile:
     side_files: tuple[Path, ...] = ()
     open: Callable[..., tuple[Stream, ...]] = open_recording
     ratings: Callable[[], Ratings | None] | None = None
+    is_rest: bool = False
+    acquired: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class LabOptions:
         Keywords of `open_recording`.
     montage : str, optional
         Name of the standard montage that gives EEG channels their positions.
+    synchrony : mapping, optional
+        How the clocks of two files are told by events of both; None if they are one.
     tables : tuple of Path
         Every table of ratings.
     """
@@ -82,6 +91,7 @@ class LabOptions:
     targets: Mapping[str, Any] | None
     how: Mapping[str, Any]
     montage: str | None
+    synchrony: Mapping[str, Any] | None = None
     tables: tuple[Path, ...] = ()
 
     @classmethod
@@ -124,6 +134,7 @@ class LabOptions:
                 "columns": columns,
             },
             montage=section["montage"],
+            synchrony=section["synchrony"],
             tables=_find_tables(root, section["targets"]),
         )
 
@@ -178,6 +189,10 @@ class LabPlan:
         Valence and arousal per second.
     notes : tuple of str
         What was assumed or put right.
+    rests : mapping of str to Stream
+        By modality, the rest that is in a file of its own.
+    clock : mapping of str to float
+        How the clock of the fNIRS runs against that of the EEG, where it was fitted.
     """
 
     person: str
@@ -185,6 +200,8 @@ class LabPlan:
     cuts: Mapping[Modality, Cut]
     targets: Targets | None = field(repr=False)
     notes: tuple[str, ...]
+    rests: Mapping[Modality, Stream] = field(default_factory=dict, repr=False)
+    clock: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """A first look at a folder: what its recordings and tables are."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,6 +17,11 @@ from merps.readers.streams import Stream
 
 _TABLES = (".csv", ".tsv", ".tsv.gz", ".txt")
 _TIMES = ("time", "time_s", "times", "onset", "t", "seconds", "second", "timestamp")
+
+#: By path under the folder: names of the columns, and ratings.
+RatedTables: TypeAlias = dict[
+    str, tuple[dict[str, str], Float64[np.ndarray, "rating 2"]]
+]
 
 
 @dataclass
@@ -56,8 +63,26 @@ class Look:
             s for own in self.streams.values() for s in own if s.modality == modality
         ]
 
+    def contents(self) -> dict[str, str]:
+        """Return which modalities each file holds.
 
-def open_one(look: Look, name: str, path: Path) -> None:
+        Returns
+        -------
+        dict of str to str
+            Such as ``eeg``, by the path under the folder.
+        """
+        return {
+            name: " ".join(sorted(stream.modality for stream in streams))
+            for name, streams in self.streams.items()
+        }
+
+
+def open_one(
+    look: Look,
+    name: str,
+    path: Path,
+    open_file: Callable[..., tuple[Stream, ...]] = open_recording,
+) -> None:
     """Open one recording; where its length unit is wrong, find the one that fits.
 
     Parameters
@@ -68,16 +93,18 @@ def open_one(look: Look, name: str, path: Path) -> None:
         Path under the folder.
     path : Path
         The file.
+    open_file : callable
+        Opens it.
     """
     try:
-        look.streams[name] = open_recording(path)
+        look.streams[name] = open_file(path)
         return
     except MerpsError as error:
         problem = str(error)
     if "LengthUnit" in problem:
         for unit in METERS:
             try:
-                streams = open_recording(path, length_unit=unit)
+                streams = open_file(path, length_unit=unit)
             except MerpsError:
                 continue
             distances = streams[0].header.distances_m or ()
@@ -145,9 +172,7 @@ def _rating_columns(path: Path) -> tuple[dict[str, str], np.ndarray] | None:
     return {"time": times[0], **columns}, np.array(values)
 
 
-def find_rated(
-    root: Path,
-) -> dict[str, tuple[dict[str, str], Float64[np.ndarray, "rating 2"]]]:
+def find_rated(root: Path) -> RatedTables:
     """Find the tables of a folder that look like ratings.
 
     Parameters

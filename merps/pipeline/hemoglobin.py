@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float, Float64
 
-from merps.errors import InputError
+from merps.errors import InputError, MisfitError
 from merps.options import FnirsConfig
 from merps.pipeline.stretches import Mended, Stretches, explained_share
 from merps.preprocessing.coupling import (
@@ -77,8 +77,9 @@ def mend_fnirs(
     Raises
     ------
     InputError
-        If these kinds can be neither found nor computed, or an option does not fit the
-        recording.
+        If an option does not fit the recording.
+    MisfitError
+        If these kinds can be neither found nor computed.
     """
     has_all = set(section.kinds) <= {*recording.kinds, *_sums(recording)}
     if section.hemoglobin == "given" and has_all:
@@ -91,7 +92,10 @@ def mend_fnirs(
         mended, columns = _mend(stretches, recording, section, stretches.signal, notes)
         parts = stretches.split(mended, recording, rest)
         return Mended(*parts, recording, columns, notes=tuple(notes))
-    return _compute(recording, rest, section, is_joined, phase)
+    try:
+        return _compute(recording, rest, section, is_joined, phase)
+    except InputError as error:
+        raise MisfitError(str(error)) from error
 
 
 def _compute(

@@ -21,7 +21,7 @@ from merps.engine import (
     run_tasks,
     worker_threads,
 )
-from merps.errors import DataError
+from merps.errors import DataError, InputError, MisfitError
 from merps.options import Config, PreprocessConfig
 from merps.pipeline.trials import preprocess_plan
 from merps.predictions import name_some
@@ -150,7 +150,8 @@ def preprocess_dataset(
             bring, dataset.people, jobs=min(jobs, 2), libraries=()
         ):
             person = outcome.task
-            if isinstance(outcome.error, DataError):
+            is_option = isinstance(outcome.error, InputError)
+            if isinstance(outcome.error, DataError) and not is_option:
                 failed.append((person, str(outcome.error)))
             elif outcome.error is not None:
                 raise outcome.error
@@ -261,7 +262,13 @@ def _preprocess_person(
 
         def bring(plan: Plan) -> list[Trial | TrialFailure]:
             """Read and preprocess one trial; what was read is let go of."""
-            done = preprocess_plan(opened, plan, config)
+            try:
+                done = preprocess_plan(opened, plan, config)
+            except MisfitError as error:
+                if dataset.layout != "lab":  # there, all recordings are alike
+                    raise
+                text = f"{person} {plan.stimulus}: {error}"
+                done = [TrialFailure(person, plan.stimulus, text)]
             opened.release(plan)
             logger.info("%s %s preprocessed", person, plan.stimulus)
             return done

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from merps.datasets.protocol import OpenedPerson, Plan
+from merps.datasets.rests import REST_GAP_S
 from merps.datasets.survey import TrialFailure
 from merps.errors import InputError
 from merps.options import EegConfig, FnirsConfig, LeadInConfig, PreprocessConfig
 from merps.pipeline.eeg_repair import VOLTS, mend_eeg
 from merps.pipeline.hemoglobin import mend_fnirs
-from merps.pipeline.synchronize import synchronize
 from merps.preprocessing.chain import (
     ZeroPhaseFilter,
     filter_pieces,
@@ -118,8 +118,6 @@ def preprocess_trial(trial: Trial, config: PreprocessConfig) -> Trial:
         precision=config.precision,
         phase=config.phase,
     )
-    if config.synchrony is not None:
-        trial = synchronize(trial, config.synchrony)
     eeg = fnirs = eeg_rest = fnirs_rest = None
     notes, quality = list(trial.notes), {}
     if trial.eeg is not None:
@@ -178,8 +176,10 @@ def _clean(
     """Filter one modality; return it, rest apart from it, quality and notes."""
     rate_hz = recording.rate_hz
     tell = follows if phase == "causal" else joins
-    is_joined = rest is not None and tell(
-        rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump()
+    is_joined = (
+        rest is not None
+        and rest.start_s + rest.duration_s >= recording.start_s - REST_GAP_S / 2
+        and tell(rest.signal, recording.signal, rate_hz=rate_hz, **lead_in.model_dump())
     )
     if isinstance(section, FnirsConfig):
         mended = mend_fnirs(recording, rest, section, is_joined=is_joined, phase=phase)

@@ -24,6 +24,8 @@ _TUNE = 4.685
 _DEVIATIONS = 1.4826
 _LEAST_WIDTH_S = 1e-6
 _ROUNDS = 50
+#: Standard errors by which a slope must pass its limit to be refused.
+_SURE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Clock:
     residual_ms : float
         Root mean square of what the line leaves, in milliseconds, over matched events.
     n_events : int
-        How many events, or stretches of labels, were matched.
+        How many events were matched.
     offset_error_ms, slope_error_ppm : float
         Standard errors; NaN where two events leave none to be told.
     """
@@ -112,6 +114,7 @@ def fit_clock(
     max_drift_ppm: float,
     max_offset_s: float | None,
     tolerance_s: float,
+    resolution_s: float = 0.0,
     reference_labels: Sequence[str] | None = None,
     device_labels: Sequence[str] | None = None,
 ) -> Clock:
@@ -132,6 +135,9 @@ def fit_clock(
         Largest offset in seconds; None for any.
     tolerance_s : float
         How far a matched event may be from the line, in seconds.
+    resolution_s : float
+        To what step times are rounded, in seconds; errors of that size make no event
+        count less.
     reference_labels, device_labels : sequence of str, optional
         Names of the events: only those of the same name match.
 
@@ -143,9 +149,9 @@ def fit_clock(
     Raises
     ------
     InputError
-        If fewer than two events, or less than half of the shorter list, match; if
-        events are so regular that several offsets fit alike; or if a limit is not
-        positive.
+        If fewer than two events, or less than half of the shorter list, match; if the
+        slope is beyond its limit; if events are so regular that several offsets fit
+        alike; or if a limit is not positive.
 
     References
     ----------
@@ -172,64 +178,29 @@ def fit_clock(
     best = choose_line(events, lines, counts, tolerance_s)
     rows, others = match_events(events, *lines[best], tolerance_s)
     for _ in range(_ROUNDS):
-        clock = _fit_line(events.reference_s[rows], events.device_s[others])
+        clock = _fit_line(
+            events.reference_s[rows], events.device_s[others], resolution_s
+        )
         matched = match_events(events, clock.offset_s, clock.rate, tolerance_s)
         if len(matched[0]) < 2 or np.array_equal(matched, (rows, others)):
             break
         rows, others = matched
+    if abs(clock.slope_ppm) - max_drift_ppm > _SURE * clock.slope_error_ppm:
+        raise InputError(
+            f"{clock.n_events} events match at a slope of {clock.slope_ppm:.0f} ppm, "
+            f"beyond max_drift_ppm={max_drift_ppm:g}; widen it if that can be, as "
+            "where a file states a rounded rate"
+        )
     return clock
 
 
-def fit_label_grid(
-    durations_s: Float[np.ndarray, " trial"], label_s: Float[np.ndarray, " trial"]
-) -> Clock:
-    """Fit the rate of a clock by labels that are known to come once a second.
-
-    Where recordings begin with their labels and there are no shared events, the seconds
-    that labels span are the reference: of three and more trials of different lengths, a
-    robust line is fitted, whose start takes what all trials have too much at their
-    ends; else what all labels span is divided by what all samples do.
-
-    Parameters
-    ----------
-    durations_s : ndarray of float64, shape (trial,)
-        Number of samples over nominal rate, in seconds.
-    label_s : ndarray of float64, shape (trial,)
-        Number of labels over their rate, in seconds.
-
-    Returns
-    -------
-    Clock
-        With offset 0: labels tell nothing else. A trial's labels may miss up to one
-        second, which `slope_error_ppm` shows and no fit can undo.
-
-    Raises
-    ------
-    InputError
-        If there is no trial or a duration is not positive.
-    """
-    if len(durations_s) == 0 or not (min(*durations_s, *label_s) > 0):
-        raise InputError(
-            f"{len(durations_s)} trials from {min([*durations_s, *label_s, 0]):g} s on "
-            "tell no rate; pass positive durations of at least one trial"
-        )
-    if len(np.unique(durations_s)) > 2:
-        return replace(_fit_line(label_s, durations_s), offset_s=0.0)
-    rate = label_s.sum() / durations_s.sum()
-    residual_s = label_s - rate * durations_s
-    return Clock(
-        offset_s=0.0,
-        slope_ppm=1e6 * (rate - 1),
-        residual_ms=1e3 * float(np.sqrt(np.mean(residual_s**2))),
-        n_events=len(durations_s),
-        slope_error_ppm=1e6 / durations_s.sum(),
-    )
-
-
 def _fit_line(
-    reference_s: Float64[np.ndarray, " event"], device_s: Float64[np.ndarray, " event"]
+    reference_s: Float64[np.ndarray, " event"],
+    device_s: Float64[np.ndarray, " event"],
+    resolution_s: float,
 ) -> Clock:
     """Fit a line by least squares with Tukey's biweight."""
+    least_width_s = max(_TUNE * resolution_s / np.sqrt(12), _LEAST_WIDTH_S)
     weight_n = np.ones(len(device_s))
     for _ in range(_ROUNDS):
         total = weight_n.sum()
@@ -239,7 +210,7 @@ def _fit_line(
         slope = weight_n @ (away_n * (reference_s - device_s)) / power
         level_s = weight_n @ (reference_s - device_s) / total
         rest_n = reference_s - device_s - level_s - slope * away_n
-        width_s = max(_TUNE * _DEVIATIONS * np.median(np.abs(rest_n)), _LEAST_WIDTH_S)
+        width_s = max(_TUNE * _DEVIATIONS * np.median(np.abs(rest_n)), least_width_s)
         former_n, weight_n = weight_n, np.maximum(1 - (rest_n / width_s) ** 2, 0) ** 2
         if np.allclose(weight_n, former_n, rtol=0, atol=1e-6) or weight_n.sum() < 2:
             break

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from merps.readers.guarding import MNE_REMEDY, guarded, quietly
 from merps.readers.lengths import require_length, require_samples
 from merps.readers.naming import clean_names, type_by_name
 from merps.readers.raws import channel_rows, wrap_raw
-from merps.readers.streams import Stream, no_signal
+from merps.readers.streams import Stream, drop_repeated, no_signal
+from merps.readers.triggers import find_triggers
 from merps.readers.units import volts_in
 from merps.recording import Recording
+from merps.shapes import Signal
 
 #: File name endings of recordings that are looked for in a folder.
 SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
@@ -46,7 +49,8 @@ def open_neuro(path: Path) -> tuple[Stream, ...]:
     -------
     tuple of Stream
         Voltages, fNIRS, or both; channels whose name says that they are something else
-        than EEG get that type, and a note says so.
+        than EEG get that type, and a note says so. Events of trigger channels are among
+        the annotations.
 
     Raises
     ------
@@ -208,6 +212,17 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
     if n_breaks:
         notes.append(f"breaks in it: {n_breaks}, and its time runs on across them")
     cleaned = clean_names(names)
+    marks, found = quietly(path, partial(find_triggers, raw), remedy=MNE_REMEDY)
+    notes += found
+
+    def wrap(modality: str, rows: list[int], samples: Signal) -> Recording:
+        """Wrap the samples of one modality, with the events of trigger channels."""
+        wrapped = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        if not marks:
+            return wrapped
+        joined, _ = drop_repeated((*wrapped.annotations, *marks))
+        return replace(wrapped, annotations=joined)
+
     streams = []
     for modality in ("eeg", "fnirs"):
         rows = channel_rows(modality, types)
@@ -221,12 +236,12 @@ def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
                 samples = raw.get_data(picks=rows)
                 if (factors[rows] != 1).any():
                     samples *= factors[rows, None]
-                return wrap_raw(raw, modality, rows, types, cleaned, samples)
+                return wrap(modality, rows, samples)
 
             return guarded(path, read, remedy=MNE_REMEDY)
 
         samples = no_signal(len(rows), int(raw.n_times))
-        header = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        header = wrap(modality, rows, samples)
         streams.append(Stream(modality, header, load, tuple(notes)))
     if not streams:
         raise mismatch(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from merps.recording import Annotation, Baseline, Quality, Recording, Trial
 from merps.store.images import Image
 
 _ANNOTATION = ("onset_s", "duration_s", "label")
+_CLOCK = "clock_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class StoredTrial:
 
     arrays: Mapping[str, StoredArray]
     notes: tuple[str, ...]
+    clock: Mapping[str, float] = field(default_factory=dict)
 
     def restore(self, image: np.ndarray, *, person: str, stimulus: str) -> Trial:
         """Return the trial around views of the image."""
@@ -88,6 +90,7 @@ class StoredTrial:
                 for name, stored in self.arrays.items()
                 if name.endswith("_quality")
             },
+            clock=self.clock,
         )
 
 
@@ -96,7 +99,8 @@ def build_image(trials: Sequence[Trial]) -> Image:
     with Image() as image:
         for trial in sorted(trials, key=lambda trial: trial.stimulus):
             group = image.file.create_group(trial.stimulus)
-            _set(group, {"notes": trial.notes})
+            clock = {f"{_CLOCK}{name}": value for name, value in trial.clock.items()}
+            _set(group, {"notes": trial.notes, **clock})
             for name, array, facts in _parts(trial):
                 _set(
                     image.reserve(group, name, [array], array.shape, array.dtype), facts
@@ -114,6 +118,11 @@ def read_layout(path: Path) -> dict[str, StoredTrial]:
             stimulus: StoredTrial(
                 {name: _locate(dataset) for name, dataset in group.items()},
                 tuple(group.attrs.get("notes", ())),
+                {
+                    name.removeprefix(_CLOCK): float(value)
+                    for name, value in group.attrs.items()
+                    if name.startswith(_CLOCK)
+                },
             )
             for stimulus, group in file.items()
         }
