@@ -68,7 +68,7 @@ _HOMES = {
     "merps.preprocessing.quality": ("measure_quality",),
     "merps.preprocessing.repair": ("fill_gaps", "tddr"),
     "merps.preprocessing.retiming": ("retime",),
-    "merps.preprocessing.synchrony": ("Clock", "fit_clock"),
+    "merps.preprocessing.synchrony": ("Clock", "fit_clock", "fit_label_grid"),
     "merps.readers.mat5": ("MatFile", "write_mat5"),
     "merps.proposal": ("init_config",),
     "merps.readers.files": ("open_recording",),

@@ -42,8 +42,9 @@ class TargetsConfig(Section):
 
 
 class SynchronyConfig(Section):
-    """Keywords of `merps.preprocessing.synchrony.fit_clock`, and which events count."""
+    """By what clocks are told, and keywords of `fit_clock`; ``events`` names some."""
 
+    by: Literal["events", "labels"] = "events"
     events: Annotated[tuple[str, ...], List] = ()
     max_drift_ppm: PositiveFloat = 1000.0
     max_offset_s: PositiveFloat | None = None
@@ -74,4 +75,15 @@ class DatasetConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"stimuli names {', '.join(twice)} twice")
+        return self
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> "DatasetConfig":
+        if self.synchrony is None or self.synchrony.by != "labels":
+            return self
+        if self.onsets != "file" or self.targets is None or self.targets.path is None:
+            raise ValueError(
+                "synchrony by labels needs files that begin with their ratings: "
+                "onsets: file, and targets with a path"
+            )
         return self

@@ -14,7 +14,7 @@ from merps.readers.streams import Stream
 from merps.recording import Annotation, Recording
 
 EEG_MS, FNIRS_MS = 2.0, 50.0  # row 18: 2 ms, and half a sample of the fNIRS at 10 Hz
-OPTIONS = SynchronyConfig().model_dump()
+OPTIONS = SynchronyConfig().model_dump(exclude={"by"})
 
 
 def fnirs_lateness_ms(trial, onset_s):

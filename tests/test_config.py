@@ -81,7 +81,7 @@ def test_sections_of_two_stages_are_keywords_of_either():
     keywords = {*inspect.signature(motion.find_motion).parameters}
     keywords |= {*inspect.signature(motion.spline_motion).parameters}
     assert options.SplineConfig.model_fields.keys() <= keywords
-    keywords = {*inspect.signature(synchrony.fit_clock).parameters, "events"}
+    keywords = {*inspect.signature(synchrony.fit_clock).parameters, "by", "events"}
     assert dataset_options.SynchronyConfig.model_fields.keys() <= keywords
 
 

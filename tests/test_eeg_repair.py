@@ -131,6 +131,20 @@ def test_rest_is_mended_with_the_trial(eeg):
     assert made.eeg.start_s == -5
 
 
+def test_a_gap_of_all_channels_stays_one_in_channels_that_are_interpolated(eeg, rng):
+    eeg.signal[6] = 5 * rng.normal(size=6000).cumsum()
+    eeg.signal[:, 2000:2400] = np.nan
+    eeg.signal[9, 100:150] = np.nan  # one channel alone is no gap
+    section = config("bad_channels={}", "reference=average").eeg
+    mended = mend_eeg(eeg, None, section, is_joined=False)
+    assert f"EEG channels {NAMES[6]} are bad and interpolated" in mended.notes
+    missing = np.isnan(mended.recording.signal)
+    assert missing[:, 2000:2400].all()
+    assert not missing[6, :2000].any()
+    assert not missing[6, 2400:].any()
+    assert missing[9, 100:150].all()
+
+
 def test_eyes_are_known_by_type_and_stay(eeg):
     types = ("eog", "eog") + ("eeg",) * 19 + ("misc",)
     typed = replace(eeg, types=types)

@@ -1,6 +1,7 @@
 import json
 import struct
 
+import mne
 import numpy as np
 import pytest
 from recorded import write_eeg
@@ -10,6 +11,7 @@ from written import shared
 
 import merps
 from merps.errors import DataError
+from merps.readers.naming import clean_names
 
 
 def test_fif_with_both_modalities_in_one_file(rng, tmp_path):
@@ -83,6 +85,44 @@ def test_every_recording_we_have_is_read_or_refused_with_one_message():
         *("015_AgePie_20211112_1.snirf", "2IA_v1.snirf", "empty_streams.xdf"),
     }
     assert sum(text == "read" for text in found.values()) >= 22
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("eeg-bids-set-15ch", "eeg-eegmat-20ch", "eeg-eegmmidb-64ch"),
+        *("fnirs-artinis-8ch", "fnirs-homer3-51ch", "fnirs-snirf-samples-9ch"),
+    ],
+)
+def test_what_mne_reads_of_real_files_is_what_we_read(folder):
+    n_compared = 0
+    for path in sorted(shared(folder).glob("*.*")):
+        if path.suffix not in {".edf", ".set", ".snirf"} or "nirs1" in path.name:
+            continue  # MNE knows no group nirs1
+        unit = "cm" if "artinis" in folder else None
+        (stream,) = merps.open_recording(path, length_unit=unit)
+        recording = stream.load()
+        raw = mne.io.read_raw(path, preload=True, verbose="error")
+        assert recording.rate_hz == pytest.approx(raw.info["sfreq"], rel=1e-9)
+        names = list(recording.channels)
+        if recording.kinds:
+            lengths = [kind.removesuffix("nm") for kind in recording.kinds]
+            rows = [[f"{name} {nm}" for name in names] for nm in lengths]
+            expected = np.stack([raw.get_data(picks=row) for row in rows])
+        else:
+            cleaned = clean_names(raw.ch_names)
+            expected = raw.get_data()[[cleaned.index(name) for name in names]]
+        np.testing.assert_array_equal(recording.signal, expected)
+        marks = raw.annotations
+        times = (marks.onset - raw.first_time).tolist(), marks.duration.tolist()
+        found = set(zip(*times, marks.description.tolist(), strict=True))
+        own = {(a.onset_s, a.duration_s, a.label) for a in recording.annotations}
+        assert len(own) == len(found)
+        for one, other in zip(sorted(own), sorted(found), strict=True):
+            assert one[:2] == pytest.approx(other[:2], abs=1e-6)  # MNE rounds
+            assert one[2] == other[2]
+        n_compared += 1
+    assert n_compared
 
 
 def test_a_table_tells_the_columns_of_a_real_xdf(tmp_path):

@@ -2,10 +2,11 @@ import re
 
 import numpy as np
 import pytest
-from recorded import write_edf
-from written import shared, write_brainvision
+from recorded import write_edf, write_eeg
+from written import shared, write_brainvision, write_set
 
 from merps.errors import DataError
+from merps.readers.lengths import require_length
 from merps.readers.neuro import open_neuro
 
 
@@ -103,3 +104,53 @@ def test_noise_of_any_header_is_left_to_mne(rng, tmp_path):
         path.write_bytes(rng.integers(0, 256, size=n, dtype=np.uint8).tobytes())
         with pytest.raises(DataError, match="cannot be read as a recording"):
             open_neuro(path)
+
+
+def test_parts_of_fif_that_lead_back_are_refused(rng, tmp_path):
+    path = write_eeg(tmp_path / "a_raw.fif", rng.normal(size=(2, 500)), ["Cz", "Pz"])
+    require_length(path)
+    data = bytearray(path.read_bytes())
+    data[28:32] = (0).to_bytes(4, "big")  # where the second part is: right behind
+    at = 36
+    data[at + 12 : at + 16] = at.to_bytes(4, "big")  # the part itself comes next
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=f"a part that leads back to byte {at}; copy"):
+        open_neuro(path)
+
+
+def test_brainvision_without_its_data(rng, tmp_path):
+    path = write_brainvision(
+        tmp_path / "a.vhdr", rng.normal(size=(2, 99)), ["Cz", "Pz"]
+    )
+    path.with_suffix(".eeg").rename(tmp_path / "b.eeg")
+    message = r"a\.vhdr: expected the file a\.eeg beside it.*DataFile and MarkerFile"
+    with pytest.raises(DataError, match=message):
+        open_neuro(path)
+
+
+@pytest.mark.parametrize("change", ["NumberOfChannels=0", "SamplingInterval=x"])
+def test_brainvision_headers_of_nonsense(rng, tmp_path, change):
+    path = write_brainvision(
+        tmp_path / "a.vhdr", rng.normal(size=(2, 99)), ["Cz", "Pz"]
+    )
+    name = change.partition("=")[0]
+    text = re.sub(rf"{name}=\S+", change, path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.vhdr"):
+        open_neuro(path)
+
+
+@pytest.mark.parametrize("n_times", [399, 400, 401])
+def test_samples_of_eeglab_beside_the_header(rng, tmp_path, n_times):
+    signal = rng.normal(size=(2, 400))
+    path = write_set(tmp_path / "a.set", signal, ["Cz", "Pz"], data="a.fdt")
+    samples = np.pad(signal, [(0, 0), (0, 1)])[:, :n_times]
+    path.with_suffix(".fdt").write_bytes(samples.T.astype("<f4").tobytes())
+    if n_times == 400:
+        (stream,) = open_neuro(path)
+        np.testing.assert_allclose(1e6 * stream.load().signal, signal, atol=1e-6)
+        return
+    with pytest.raises(
+        DataError, match=r"a\.fdt: expected 3200 bytes .* 8 (short|long)"
+    ):
+        open_neuro(path)

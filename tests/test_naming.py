@@ -3,7 +3,12 @@ import pytest
 from recorded import write_edf
 from written import shared, write_brainvision, write_set
 
-from merps.readers.naming import clean_name, clean_names, type_by_name
+from merps.readers.naming import (
+    clean_name,
+    clean_names,
+    distinct_names,
+    type_by_name,
+)
 from merps.readers.neuro import open_neuro
 
 
@@ -17,6 +22,19 @@ from merps.readers.neuro import open_neuro
 )
 def test_names_without_decoration(name, clean):
     assert clean_name(name) == clean
+
+
+@pytest.mark.parametrize(
+    ("names", "distinct"),
+    [
+        (["Cz", "Pz"], ("Cz", "Pz")),
+        (["Cz", "Pz", "Cz"], ("Cz-0", "Pz", "Cz-1")),
+        (["Cz", "Cz", "Cz-0"], ("Cz-1", "Cz-2", "Cz-0")),
+        ([], ()),
+    ],
+)
+def test_names_that_come_twice_get_numbers(names, distinct):
+    assert distinct_names(names) == distinct
 
 
 def test_names_that_would_become_one_are_left():

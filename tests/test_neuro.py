@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import mne
@@ -5,8 +6,8 @@ import numpy as np
 import pytest
 from recorded import make_intensity, write_eeg, write_fnirs
 
-from merps.errors import DataError
-from merps.readers.neuro import read_eeg, read_hemoglobin
+from merps.errors import DataError, SpaceError
+from merps.readers.neuro import open_neuro, read_eeg, read_hemoglobin
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -89,7 +90,7 @@ def test_lack_of_memory_is_no_fault_of_the_file(monkeypatch, tmp_path):
         raise MemoryError
 
     monkeypatch.setattr(mne.io, "read_raw", run_out)
-    with pytest.raises(MemoryError):
+    with pytest.raises(SpaceError, match=r"a\.edf: no memory .* run fewer jobs"):
         read_eeg(tmp_path / "a.edf")
 
 
@@ -101,6 +102,27 @@ def test_a_run_of_eegmmidb():
     assert {"Fc5", "Cz", "Oz", "Fp1"} <= set(recording.channels)
     assert not any("." in name for name in recording.channels)
     assert 1e-5 < recording.signal.std() < 1e-3  # volts
+
+
+@pytest.mark.parametrize("label", ["boundary", "BAD boundary", "New Segment/"])
+def test_breaks_are_told(rng, tmp_path, label):
+    info = mne.create_info(["Cz", "Pz"], 100.0, "eeg", verbose="error")
+    raw = mne.io.RawArray(rng.normal(size=(2, 500)), info, verbose="error")
+    marks = ["New Segment/", label, "happy"]
+    raw.set_annotations(mne.Annotations([0.0, 2.0, 3.0], [0.0] * 3, marks))
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    (stream,) = open_neuro(tmp_path / "a_raw.fif")
+    assert "breaks in it: 1, and its time runs on across them" in stream.notes
+
+
+def test_types_that_mne_does_not_know_give_one_message(rng, tmp_path):
+    path = write_eeg(tmp_path / "a_raw.fif", rng.normal(size=(2, 50)), ["Cz", "Pz"])
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack(">iii", 203, 30, 96)) + 16  # of the first channel
+    data[at + 8 : at + 12] = struct.pack(">i", 99)  # after its numbers comes its type
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a_raw\.fif: cannot be read"):
+        open_neuro(path)
 
 
 # FNIRS

@@ -1,3 +1,4 @@
+import h5py
 import mne
 import numpy as np
 import pytest
@@ -357,3 +358,141 @@ def test_real_files_agree_with_mne(name):
         picked = [f"{c} {kind.removesuffix('nm')}" for c in recording.channels]
         np.testing.assert_allclose(block, raw.get_data(picks=picked))
     assert recording.rate_hz == pytest.approx(raw.info["sfreq"], rel=1e-6)
+
+
+# Files of anybody
+
+
+def replace_field(name, value):
+    def change(root):
+        if name in root:
+            del root[name]
+        if value is not None:
+            root[name] = value
+
+    return change
+
+
+def turn_to_group(root):
+    del root["data1/time"]
+    root.create_group("data1/time")
+
+
+def declare_much(root):
+    del root["data1/dataTimeSeries"]
+    shape = (10**8, 6)
+    root["data1"].create_dataset("dataTimeSeries", shape=shape, dtype="f8", chunks=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (turn_to_group, "data1/time: expected data, found a group"),
+        (declare_much, "declares 4800000000 bytes, more than 0 stored bytes"),
+        (replace_field("data1", 3), "data1: expected a group, found data"),
+        (
+            replace_field("metaDataTags", 3),
+            "metaDataTags: expected a group, found data",
+        ),
+        (replace_field("data1/time", None), "expected time, found none"),
+        (replace_field("data1/time", "x"), "expected real numbers, found text"),
+        (replace_field("data1/time", np.full(50, np.nan)), "0 finite time stamps"),
+        (replace_field("data1/time", np.ones(50)), "time stamps that do not rise"),
+        (
+            replace_field("data1/dataTimeSeries", np.ones((50, 6)) + 1j),
+            "type complex128",
+        ),
+        (replace_field("probe/wavelengths", None), "wavelengths, found none in the"),
+        (replace_field("probe/wavelengths", [np.nan, 850]), "nanometers, found nan"),
+        (
+            replace_field("data1/measurementList1/sourceIndex", np.inf),
+            "expected a whole number as sourceIndex, found inf",
+        ),
+        (
+            replace_field("data1/measurementList1/sourceIndex", 0),
+            "from 1 on, found 0 and 1",
+        ),
+        (
+            replace_field("data1/measurementList1/dataType", None),
+            "whole number as dataType, found 'none'",
+        ),
+        (
+            replace_field("probe/sourceLabels", h5py.ExternalLink("/etc/hosts", "/x")),
+            "sourceLabels is a link to another file",
+        ),
+        (replace_field("stim1/data", np.ones((2, 3, 4))), "found shape"),
+        (replace_field("stim1/data", np.ones(3) + 1j), "expected real numbers"),
+    ],
+)
+def test_fields_that_are_none_give_one_message(light, tmp_path, change, message):
+    marks = [("happy", [[1, 1, 1]])]
+    path = write_snirf(tmp_path / "a.snirf", light, PAIRS, stimuli=marks, change=change)
+    with pytest.raises(DataError, match=message) as caught:
+        open_snirf(path)
+    assert str(path) in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["i2", "u4", ">f8", "f4", "?"])
+def test_samples_of_any_kind_of_number(light, tmp_path, kind):
+    counts = np.rint(light).astype(kind)
+    path = write_snirf(tmp_path / "a.snirf", counts, PAIRS)
+    recording = read(path)[1]
+    assert recording.signal.dtype == np.float64
+    np.testing.assert_array_equal(recording.signal[0], counts[:, :3].T)
+
+
+def test_numbers_in_another_file_are_not_read(light, tmp_path):
+    np.arange(300.0).tofile(tmp_path / "raw")
+
+    def change(root):
+        del root["data1/dataTimeSeries"]
+        root["data1"].create_dataset(
+            "dataTimeSeries",
+            shape=(50, 6),
+            dtype="f8",
+            external=[(str(tmp_path / "raw"), 0, 2400)],
+        )
+
+    path = write_snirf(tmp_path / "a.snirf", light, PAIRS, change=change)
+    with pytest.raises(DataError, match="its data lie in another file"):
+        open_snirf(path)
+
+
+def test_stimuli_of_every_shape(light, tmp_path):
+    def change(root):
+        shapes = {
+            "turned": np.array([[1.0, 2], [0.5, 0.5], [1, 1]]),
+            "flat": np.array([3.0, 0.5, 1.0]),
+            "timeless": np.array([[np.nan, 1, 1], [4.0, 0.5, 1]]),
+            "null": h5py.Empty("f8"),
+        }
+        for number, (name, rows) in enumerate(shapes.items(), start=1):
+            root[f"stim{number}/name"], root[f"stim{number}/data"] = name, rows
+
+    path = write_snirf(tmp_path / "a.snirf", light, PAIRS, change=change)
+    stream, recording = read(path)
+    found = [(a.onset_s, a.duration_s, a.label) for a in recording.annotations]
+    assert found == [
+        *((1.0, 0.5, "turned"), (2.0, 0.5, "turned")),
+        *((3.0, 0.5, "flat"), (4.0, 0.5, "timeless")),
+    ]
+    notes = " ".join(stream.notes)
+    assert "1 stimuli without a time are left out" in notes
+    assert "stim1 was transposed" in notes
+
+
+@pytest.mark.parametrize("unit", ["\u00b5M", "\u03bcM", "uM", "\u03bcmol/L"])
+def test_micro_may_be_written_in_any_way(light, tmp_path, unit):
+    rows = [*processed("HbO", dataUnit=unit), *processed("HbR", dataUnit=unit)]
+    path = write_snirf(tmp_path / "a.snirf", light, PAIRS, measurements=rows)
+    np.testing.assert_allclose(read(path)[1].signal[0], 1e-6 * light[:, :3].T)
+
+
+def test_of_two_blocks_of_data_the_first_is_read_and_told(light, tmp_path):
+    path = write_snirf(
+        tmp_path / "a.snirf", light, PAIRS, change=lambda r: r.copy("data1", "data2")
+    )
+    stream, recording = read(path)
+    assert recording.signal.shape == (2, 3, 50)
+    assert "only the first of its 2 blocks of data is read" in stream.notes

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from merps.errors import InputError
 from merps.preprocessing.retiming import retime, simple_rate
-from merps.preprocessing.synchrony import Clock, fit_clock
+from merps.preprocessing.synchrony import Clock, fit_clock, fit_label_grid
 from merps.recording import Annotation, Recording
 
 OPTIONS = {"max_drift_ppm": 1000.0, "max_offset_s": None, "tolerance_s": 0.05}
@@ -248,3 +248,38 @@ def test_retiming_takes_short_signals_and_simple_rates():
         retime(np.ones((1, 9)), rate_hz=1.0, to_hz=1000.0)
     with pytest.raises(InputError, match="rates must be positive"):
         retime(np.ones((1, 9)), rate_hz=0.0, to_hz=10.0)
+
+
+# The label grid
+
+
+def test_labels_tell_the_rate_of_a_clock():
+    label_s = np.array([135.0, 79, 170, 60, 93, 122, 107, 61])
+    surplus_s = 0.021  # one sample more than the labels need, in each trial
+    durations_s = label_s / (1 + 137e-6) + surplus_s
+    clock = fit_label_grid(durations_s, label_s)
+    assert clock.slope_ppm == pytest.approx(137, abs=1e-3)
+    assert (clock.offset_s, clock.n_events) == (0, 8)
+    exact = fit_label_grid(np.array([100.0]), np.array([100.5]))
+    assert exact.slope_ppm == pytest.approx(5000)
+    assert exact.slope_error_ppm == pytest.approx(10_000)
+    same = fit_label_grid(np.array([100.0, 100.0]), np.array([100.0, 101.0]))
+    assert same.slope_ppm == pytest.approx(5000)
+    assert same.residual_ms == pytest.approx(500)
+    for durations in ([], [0.0], [-1.0, 5.0]):
+        with pytest.raises(InputError, match="tell no rate"):
+            fit_label_grid(np.array(durations), np.ones(len(durations)))
+
+
+def test_the_error_of_a_rate_by_labels_is_what_whole_seconds_leave():
+    """Trials end up to a second after their last label."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        label_s = rng.integers(40, 180, 15).astype(float)
+        durations_s = (label_s + rng.uniform(0, 1, 15)) / 1.02
+        clock = fit_label_grid(durations_s, label_s)
+        found.append((clock.slope_ppm - 20_000, clock.slope_error_ppm))
+    misses, errors = np.array(found).T
+    assert abs(misses.mean()) < 3 * misses.std() / 10
+    assert misses.std() == pytest.approx(np.median(errors), rel=0.35)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,8 +57,34 @@ def test_a_clock_that_goes_back_loses_what_comes_twice():
 
 
 @pytest.mark.parametrize(
-    "times_s", [[], [1.0], [1.0, 1.0], [3.0, 2.0, 1.0], [0.0, np.nan, 1.0]]
+    ("times_s", "found"),
+    [
+        *(([], "0 finite time stamps of 0"), ([1.0], "1 finite time stamps of 1")),
+        *(([1.0, 1.0], "do not rise"), ([3.0, 2.0, 1.0], "do not rise")),
+        ([0.0, np.nan, np.inf], "1 finite time stamps of 3"),
+        *(([0.0, 1e300], "a time stamp of 1e+300 s"), ([0, 1e-310], "1e-310 s from")),
+        ([0.0, 5000.0, 10_000.0], "5e+03 s from one time stamp to the next"),
+        ([10.0, 1.0, 2.0], "no two samples that follow each other"),
+    ],
 )
-def test_time_stamps_that_give_no_rate(times_s):
-    with pytest.raises(InputError):
-        lay_grid(np.array(times_s))
+def test_time_stamps_that_give_no_rate(times_s, found):
+    with pytest.raises(InputError, match=re.escape(found)) as caught:
+        lay_grid(np.array(times_s, dtype=float))
+    assert "; correct the time stamps" in str(caught.value)
+
+
+def test_a_clock_set_anew_asks_for_no_terabytes():
+    times_s = np.r_[np.arange(500), 1e11 + np.arange(500)] / 100
+    with pytest.raises(InputError, match=r"1000 samples spread over 1e\+09 s"):
+        lay_grid(times_s)
+
+
+def test_a_pause_of_an_hour_is_a_gap():
+    times_s = np.r_[np.arange(500), 360_000 + np.arange(500)] / 100
+    assert lay_grid(times_s).n_times == 360_500
+
+
+def test_stamps_of_unix_clocks_keep_their_rate():
+    grid = lay_grid(1.7e9 + np.arange(60_000) / 500)
+    assert grid.rate_hz == pytest.approx(500, rel=1e-8)
+    assert grid.n_times == 60_000

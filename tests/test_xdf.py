@@ -1,9 +1,10 @@
+import struct
 import sys
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from written import Xdf, shared
+from written import Xdf, chunk, shared
 
 from merps.errors import DataError, InputError
 from merps.readers.columns import read_columns
@@ -142,7 +143,9 @@ def test_the_widest_stream_is_taken_or_the_one_named(rng, tmp_path):
     (stream,) = open_xdf(path, streams={"eeg": "small"})
     assert stream.header.channels == ("ch1",)
     assert "microvolts are assumed" in " ".join(stream.notes)
-    with pytest.raises(DataError, match="expected samples in a stream 'none'"):
+    with pytest.raises(
+        DataError, match="expected samples of numbers in a stream 'none'"
+    ):
         open_xdf(path, streams={"eeg": "none"})
 
 
@@ -223,3 +226,98 @@ def test_known_clock_offsets():
     assert stream.header.signal.shape == (3, 9)
     assert stream.header.rate_hz == pytest.approx(10)
     assert stream.header.annotations[1].onset_s == pytest.approx(0.2)
+
+
+# What labs record
+
+
+def test_a_stream_of_no_stated_rate_is_read_where_it_is_named(rng, tmp_path):
+    xdf, x_tc = eeg_file(rng, nominal_hz=0)
+    path = xdf.write(tmp_path / "a.xdf")
+    with pytest.raises(DataError, match=r"'amp' .* with 500 samples at no stated rate"):
+        open_xdf(path)
+    (stream,) = open_xdf(path, streams={"eeg": "amp"})
+    assert stream.header.rate_hz == pytest.approx(100)
+    np.testing.assert_allclose(stream.load().signal, 1e-6 * x_tc.T, rtol=1e-6)
+
+
+def test_markers_are_no_signals(rng, tmp_path):
+    xdf, _ = eeg_file(rng)
+    path = xdf.write(tmp_path / "a.xdf")
+    with pytest.raises(DataError, match=r"samples of numbers .* 2 samples of text"):
+        open_xdf(path, streams={"eeg": "marks2"})
+
+
+def test_numbers_now_and_then_are_markers_and_several_at_once_are_none(rng, tmp_path):
+    xdf, _ = eeg_file(rng)
+    xdf.header(8, name="codes", kind="Trigger", n_channels=1, rate_hz=0)
+    xdf.samples(8, [1001.0, 1002.0], np.array([[7.0], [8.5]]))
+    xdf.header(9, name="eyes", kind="Gaze", n_channels=3, rate_hz=0)
+    xdf.samples(9, 1000 + np.arange(100) / 50, rng.normal(size=(100, 3)))
+    (stream,) = open_xdf(xdf.write(tmp_path / "a.xdf"))
+    labels = [mark.label for mark in stream.header.annotations]
+    assert labels == ["happy", "7", "8.5", "sad"]
+
+
+def test_channels_that_share_a_name(rng, tmp_path):
+    xdf, _ = eeg_file(rng, channels=[EEG[0], EEG[1], EEG[0]])
+    (stream,) = open_xdf(xdf.write(tmp_path / "a.xdf"))
+    assert stream.header.channels == ("Cz-0", "Fp1", "Cz-1")
+    assert "share a name" in " ".join(stream.notes)
+
+
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 2, 3)])
+def test_a_clock_that_was_never_compared_is_told(rng, tmp_path, numbers):
+    xdf, _ = eeg_file(rng)
+    for number in numbers:
+        for time_s in np.arange(1000.0, 1005.0):
+            facts = struct.pack("<Idd", number, time_s, -2.0)
+            xdf.chunks.append(chunk(4, facts))
+    (stream,) = open_xdf(xdf.write(tmp_path / "a.xdf"))
+    alone = [note for note in stream.notes if "never compared" in note]
+    assert len(alone) == (numbers == (1,))
+    assert all("'marks2', 'marks3'" in note for note in alone)
+    onset_s = stream.header.annotations[0].onset_s
+    assert onset_s == pytest.approx(2.5 if numbers == (1,) else 0.5, abs=0.001)
+
+
+def test_markers_without_a_time_are_left_out(rng, tmp_path):
+    xdf, _ = eeg_file(rng)
+    xdf.header(8, name="late", kind="Markers", n_channels=1, rate_hz=0, form="string")
+    xdf.marks(8, [1001.0, np.nan, np.inf], ["a", "b", "c"])
+    (stream,) = open_xdf(xdf.write(tmp_path / "a.xdf"))
+    assert [m.label for m in stream.header.annotations] == ["happy", "a", "sad"]
+    assert "2 markers of 'late' have no time" in stream.notes
+
+
+def test_more_channels_than_a_chunk_has_room_for(rng, tmp_path):
+    xdf, _ = eeg_file(rng, n_channels=99_999_999)
+    with pytest.raises(DataError, match="expected samples in a stream of type EEG"):
+        open_xdf(xdf.write(tmp_path / "a.xdf"))
+
+
+def test_a_clock_set_anew_by_years_is_refused(rng, tmp_path):
+    def leap(times_s):
+        return np.where(np.arange(len(times_s)) < 200, times_s, times_s + 1e9)
+
+    xdf, _ = eeg_file(rng, change=leap)
+    with pytest.raises(DataError, match=r"a\.xdf: .* spread over 1e\+09 s.*; correct"):
+        open_xdf(xdf.write(tmp_path / "a.xdf"))
+
+
+def test_columns_of_light_that_say_the_same(rng, tmp_path):
+    xdf = Xdf()
+    rows = [{"label": "S1_D1 760", "type": "NIRS"}] * 2
+    xdf.header(1, name="lamp", kind="NIRS", n_channels=2, rate_hz=10, channels=rows)
+    xdf.samples(1, np.arange(40) / 10, rng.uniform(1, 2, size=(40, 2)))
+    with pytest.raises(DataError, match=r"a\.xdf: expected each pair of optodes once"):
+        open_xdf(xdf.write(tmp_path / "a.xdf"))
+
+
+def test_more_descriptions_than_columns(rng, tmp_path):
+    xdf = Xdf()
+    rows = [{"label": f"S{k}_D1 760", "type": "NIRS"} for k in range(9)]
+    xdf.header(1, name="lamp", kind="NIRS", n_channels=2, rate_hz=10, channels=rows)
+    xdf.samples(1, np.arange(40) / 10, rng.uniform(1, 2, size=(40, 2)))
+    (stream,) = open_xdf(xdf.write(tmp_path / "a.xdf"))
+    assert stream.header.kinds == ("intensity",)

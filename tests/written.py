@@ -74,7 +74,7 @@ def write_snirf(
 # XDF
 
 
-def _chunk(tag, content):
+def chunk(tag, content):
     length = 2 + len(content)
     return b"\x04" + struct.pack("<IH", length, tag) + content
 
@@ -83,7 +83,7 @@ class Xdf:
     """An XDF file in the making."""
 
     def __init__(self):
-        self.chunks = [_chunk(1, b'<?xml version="1.0"?><info></info>')]
+        self.chunks = [chunk(1, b'<?xml version="1.0"?><info></info>')]
 
     def header(
         self, number, *, name, kind, n_channels, rate_hz, form="float32", channels=()
@@ -101,7 +101,7 @@ class Xdf:
             f"<channel_format>{form}</channel_format><created_at>0</created_at>"
             f"<desc><channels>{rows}</channels></desc></info>"
         )
-        self.chunks.append(_chunk(2, struct.pack("<I", number) + text.encode()))
+        self.chunks.append(chunk(2, struct.pack("<I", number) + text.encode()))
 
     def samples(self, number, times_s, x_tc):
         for first in range(0, len(times_s), 50):
@@ -111,22 +111,41 @@ class Xdf:
                 for t, row in zip(times_s[block], x_tc[block], strict=True)
             )
             n = struct.pack("<I", len(times_s[block]))
-            self.chunks.append(
-                _chunk(3, struct.pack("<I", number) + b"\x04" + n + body)
-            )
+            self.chunks.append(chunk(3, struct.pack("<I", number) + b"\x04" + n + body))
 
     def marks(self, number, times_s, labels):
         for time_s, label in zip(times_s, labels, strict=True):
             text = label.encode()
             body = b"\x08" + struct.pack("<d", time_s)
             body += b"\x04" + struct.pack("<I", len(text)) + text
-            self.chunks.append(
-                _chunk(3, struct.pack("<I", number) + b"\x01\x01" + body)
-            )
+            self.chunks.append(chunk(3, struct.pack("<I", number) + b"\x01\x01" + body))
 
     def write(self, path):
         path.write_bytes(b"XDF:" + b"".join(self.chunks))
         return path
+
+
+# EDF
+
+
+def write_edf_channels(path, channels):
+    """Write channels of name, unit and ten seconds, each at its own rate."""
+    n = len(channels)
+    names, units, signals = zip(*channels, strict=True)
+
+    def pad(width, *values):
+        return "".join(str(value).ljust(width) for value in values)
+
+    head = pad(8, 0) + pad(80, "X X X X", "Startdate X X X X")
+    head += pad(8, "01.01.11", "00.00.00", 256 * (1 + n)) + pad(44, "") + pad(8, 10, 1)
+    head += pad(4, n) + pad(16, *names) + pad(80, *[""] * n) + pad(8, *units)
+    for limit in (-1000, 1000, -32767, 32767):
+        head += pad(8, *[limit] * n)
+    head += pad(80, *[""] * n) + pad(8, *[len(x) // 10 for x in signals])
+    head += pad(32, *[""] * n)
+    digits = [np.rint(x * 32.767).astype("<i2").reshape(10, -1) for x in signals]
+    path.write_bytes(head.encode("latin-1") + np.hstack(digits).tobytes())
+    return path
 
 
 # BrainVision and EEGLAB
@@ -157,8 +176,8 @@ def write_brainvision(path, signal_ct, names, *, rate_hz=200, marks=()):
     return path
 
 
-def write_set(path, signal_ct, names, *, rate_hz=200):
-    """Write microvolts as EEGLAB keeps them, in one file."""
+def write_set(path, signal_ct, names, *, rate_hz=200, **facts):
+    """Write microvolts as EEGLAB keeps them, in one file, with other facts."""
     n_channels, n_times = signal_ct.shape
     channels = np.zeros(n_channels, dtype=[("labels", object), ("type", object)])
     channels["labels"], channels["type"] = names, "EEG"
@@ -167,6 +186,6 @@ def write_set(path, signal_ct, names, *, rate_hz=200):
         **{"srate": float(rate_hz), "xmin": 0.0, "xmax": (n_times - 1) / rate_hz},
         **{"data": signal_ct, "chanlocs": channels, "event": [], "epoch": []},
         **{"icawinv": [], "icasphere": [], "icaweights": [], "icaact": []},
-    }
+    } | facts
     scipy.io.savemat(path, {"EEG": eeg}, appendmat=False)
     return path

@@ -13,8 +13,9 @@ from merps.datasets.layout import Problem
 from merps.datasets.ratings import Ratings, read_ratings
 from merps.errors import DataError, InputError, mismatch
 from merps.readers.columns import Column, read_table
+from merps.readers.guarding import MNE_REMEDY, quietly
 from merps.readers.lengths import require_length
-from merps.readers.neuro import quietly, split_raw
+from merps.readers.neuro import split_raw
 from merps.readers.snirf import open_snirf
 from merps.readers.streams import Stream, drop_repeated
 from merps.recording import Annotation
@@ -77,7 +78,7 @@ def list_bids(
             extensions=extensions,
             check=True,
         )
-        for found in quietly(root, search):
+        for found in quietly(root, search, remedy="look at it with the BIDS validator"):
             path = Path(found.fpath)
             if path.relative_to(root).parts[0] in _NOT_RAW or not path.is_file():
                 continue
@@ -127,7 +128,9 @@ def open_bids(
         require_length(path)
         read = partial(mne_bids.read_raw_bids, bids_path, verbose="error")
         is_typed = bool(applicable(path, "channels.tsv", root=path.parent))
-        found = split_raw(path, quietly(path, read), is_typed=is_typed)
+        found = split_raw(
+            path, quietly(path, read, remedy=MNE_REMEDY), is_typed=is_typed
+        )
         if events and events[0].parent == path.parent:
             return found  # mne-bids has read them
     return _annotated(found, _events(events[0])) if events else found

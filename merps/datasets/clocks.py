@@ -52,7 +52,7 @@ class Tie:
         Stream
             The same samples at their own rate, told in seconds of the EEG.
         """
-        load = partial(_load_moved, stream.load, self.clock)
+        load = partial(load_moved, stream.load, self.clock)
         return replace(stream, header=self.clock.move(stream.header), load=load)
 
     def describe(self) -> str:
@@ -294,6 +294,19 @@ def _code(label: str) -> str:
     return str(int(found[1])) if found else label.rpartition("/")[2].strip().lower()
 
 
-def _load_moved(load: Callable[[], Recording], clock: Clock) -> Recording:
-    """Read a recording, and time it by another clock."""
+def load_moved(load: Callable[[], Recording], clock: Clock) -> Recording:
+    """Read a recording, and time it by another clock.
+
+    Parameters
+    ----------
+    load : callable
+        Reads the recording.
+    clock : Clock
+        The other clock.
+
+    Returns
+    -------
+    Recording
+        The same samples, timed by that clock.
+    """
     return clock.move(load())

@@ -319,7 +319,8 @@ def reconcile(
                 "to within 1 s",
                 found=f"{left_s[modality]:.2f} s",
                 remedy="cut the recordings to the stimulus, or mark its onset by an "
-                "annotation and set dataset.onsets",
+                "annotation and set dataset.onsets; if the stated rate is wrong, see "
+                "by: labels of dataset.synchrony",
             )
         if abs(surplus_s) > 1e-3 and (not is_marked or surplus_s < 0):
             how = "was cut to" if surplus_s > 0 else "ends before"

@@ -10,6 +10,7 @@ import numpy as np
 from merps.datasets.cutting import Span, cut, reconcile
 from merps.datasets.gathering import NAMES, Gathered, gather
 from merps.datasets.lab_records import LabFile, LabOptions, LabPlan, LabSurvey
+from merps.datasets.label_grid import time_by_labels
 from merps.datasets.ratings import Ratings, per_second, read_ratings, rescale
 from merps.datasets.rests import as_rest_of, choose_rest, require_alike
 from merps.datasets.survey import TrialFailure
@@ -49,13 +50,13 @@ class OpenLab:
     def __enter__(self) -> "OpenLab":
         found = gather(self._files, self._options)
         failures = [TrialFailure(self.person, *failure) for failure in found.failures]
-        spans = found.spans
         plans = []
-        for name in sorted(spans, key=lambda name: self._options.stimuli[name]):
-            stimulus = self._options.stimuli[name]
+        rated = self._rate(found, failures)
+        for name in sorted(rated, key=lambda name: self._options.stimuli[name]):
             try:
-                plans.append(self._plan(name, stimulus, found, failures))
+                plans.append(self._plan(name, found, *rated[name], failures))
             except MerpsError as error:
+                stimulus = self._options.stimuli[name]
                 failures.append(TrialFailure(self.person, stimulus, str(error)))
         for plan in plans:
             self._waiting.update(map(id, _streams(plan)))
@@ -169,23 +170,40 @@ class OpenLab:
                 self._loaded[id(stream)] = _in_stored_unit(stream.load())
             return self._loaded[id(stream)]
 
+    def _rate(
+        self, found: Gathered, failures: list[TrialFailure]
+    ) -> dict[str, tuple[Targets | None, list[str]]]:
+        """Read the ratings of all trials, which may tell the rates of the recordings.
+
+        Those that cannot be used are left out and told.
+        """
+        rated: dict[str, tuple[Targets | None, list[str]]] = {}
+        for name, spans in found.spans.items():
+            targets, notes = None, []
+            try:
+                targets = self._read_targets(name, spans, notes)
+            except MerpsError as error:
+                stimulus = self._options.stimuli[name]
+                failures.append(TrialFailure(self.person, stimulus, str(error)))
+            rated[name] = targets, notes
+        if self._options.by_labels:
+            n_labels = {n: len(t) for n, (t, _) in rated.items() if t is not None}
+            found.spans = time_by_labels(found.spans, n_labels)
+        return rated
+
     def _plan(
         self,
         name: str,
-        stimulus: str,
         found: Gathered,
+        targets: Targets | None,
+        rating_notes: Sequence[str],
         failures: list[TrialFailure],
     ) -> LabPlan:
-        """Plan one trial; ratings that cannot be used are left out and told."""
-        spans = found.spans[name]
+        """Plan one trial; a rest that cannot be used is left out and told."""
+        spans, stimulus = found.spans[name], self._options.stimuli[name]
         notes = [note for span in spans.values() for note in span.stream.notes]
         ties = [span.tie for span in spans.values() if span.tie is not None]
-        notes += [tie.describe() for tie in ties]
-        targets = None
-        try:
-            targets = self._read_targets(name, spans, notes)
-        except MerpsError as error:
-            failures.append(TrialFailure(self.person, stimulus, str(error)))
+        notes += [*(tie.describe() for tie in ties), *rating_notes]
         where = f"{self.person} {name}"
         cuts = reconcile(
             where,

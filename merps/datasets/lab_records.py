@@ -79,6 +79,8 @@ class LabOptions:
         Name of the standard montage that gives EEG channels their positions.
     synchrony : mapping, optional
         How the clocks of two files are told by events of both; None if they are one.
+    by_labels : bool
+        Ratings tell the rates of the recordings.
     tables : mapping of str to Path
         Every table of ratings, by its path under the folder.
     """
@@ -92,6 +94,7 @@ class LabOptions:
     how: Mapping[str, Any]
     montage: str | None
     synchrony: Mapping[str, Any] | None = None
+    by_labels: bool = False
     tables: Mapping[str, Path] = field(default_factory=dict)
     _own_tables: dict[str, list[str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -124,6 +127,8 @@ class LabOptions:
         LabOptions
             The record.
         """
+        synchrony = dict(section["synchrony"] or {})
+        by_labels = synchrony.pop("by", None) == "labels"
         return cls(
             root=root,
             stimuli=stimuli,
@@ -137,7 +142,8 @@ class LabOptions:
                 "columns": columns,
             },
             montage=section["montage"],
-            synchrony=section["synchrony"],
+            synchrony=None if by_labels else synchrony or None,
+            by_labels=by_labels,
             tables=_find_tables(root, section["targets"]),
         )
 

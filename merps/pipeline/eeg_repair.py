@@ -130,7 +130,9 @@ def mend_eeg(
         work.columns["uncorrelated_after"] = after.uncorrelated
     if section.reference != "recorded":
         _change_reference(work, section, bad)
-    work.signal[is_missing & ~mended[:, None]] = np.nan
+    sources = work.placed & ~mended
+    gaps = is_missing[sources].all(axis=0) if mended.any() else False
+    work.signal[np.where(mended[:, None], gaps, is_missing)] = np.nan
     work.signal[bad & ~mended] = np.nan
     parts = stretches.split(work.signal, recording, rest)
     return Mended(*parts, recording, work.columns, notes=tuple(work.notes))

@@ -43,7 +43,7 @@ class Clock:
     residual_ms : float
         Root mean square of what the line leaves, in milliseconds, over matched events.
     n_events : int
-        How many events were matched.
+        How many events, or stretches of labels, were matched.
     offset_error_ms, slope_error_ppm : float
         Standard errors; NaN where two events leave none to be told.
     """
@@ -192,6 +192,52 @@ def fit_clock(
             "where a file states a rounded rate"
         )
     return clock
+
+
+def fit_label_grid(
+    durations_s: Float[np.ndarray, " trial"], label_s: Float[np.ndarray, " trial"]
+) -> Clock:
+    """Fit the rate of a clock by labels that are known to come once a second.
+
+    Where recordings begin with their labels and there are no shared events, the seconds
+    that labels span are the reference: of three and more trials of different lengths, a
+    robust line is fitted, whose start takes what all trials have too much at their
+    ends; else what all labels span is divided by what all samples do.
+
+    Parameters
+    ----------
+    durations_s : ndarray of float64, shape (trial,)
+        Number of samples over nominal rate, in seconds.
+    label_s : ndarray of float64, shape (trial,)
+        Number of labels over their rate, in seconds.
+
+    Returns
+    -------
+    Clock
+        With offset 0: labels tell nothing else. A trial's labels may miss up to one
+        second, which `slope_error_ppm` shows and no fit can undo.
+
+    Raises
+    ------
+    InputError
+        If there is no trial or a duration is not positive.
+    """
+    if len(durations_s) == 0 or not (min(*durations_s, *label_s) > 0):
+        raise InputError(
+            f"{len(durations_s)} trials from {min([*durations_s, *label_s, 0]):g} s on "
+            "tell no rate; pass positive durations of at least one trial"
+        )
+    if len(np.unique(durations_s)) > 2:
+        return replace(_fit_line(label_s, durations_s, 1.0), offset_s=0.0)
+    rate = label_s.sum() / durations_s.sum()
+    residual_s = label_s - rate * durations_s
+    return Clock(
+        offset_s=0.0,
+        slope_ppm=1e6 * (rate - 1),
+        residual_ms=1e3 * float(np.sqrt(np.mean(residual_s**2))),
+        n_events=len(durations_s),
+        slope_error_ppm=1e6 / durations_s.sum(),
+    )
 
 
 def _fit_line(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from merps.errors import DataError, mismatch
+from merps.errors import DataError, InputError, mismatch
+from merps.predictions import name_some
 
 _MAX_BYTES = 2**22
 #: Names such as S1_D2 760 and S1-D2 760nm.
@@ -62,7 +63,7 @@ def column_of(
             nm: float | None = float(wavelength.lower().removesuffix("nm"))
         except ValueError:
             nm = None
-        if nm is not None:
+        if nm is not None and 100 <= nm <= 10_000:
             match = _PAIR.fullmatch(name)
             bare = match["pair"] if match and float(match["nm"]) == nm else name
             return Column(pair or bare, kind.lower(), unit, nm)
@@ -236,6 +237,11 @@ def pairs_and_kinds(
     tuple of (list of str, list of str, list of (int, int, int))
         Pairs, kinds such as ``760nm``, and for each column with a wavelength its
         number, kind and pair.
+
+    Raises
+    ------
+    InputError
+        If two columns are of the same pair and wavelength.
     """
     lit = [(k, c) for k, c in enumerate(columns) if c.wavelength_nm is not None]
     pairs = list(dict.fromkeys(c.name for _, c in lit))
@@ -245,4 +251,9 @@ def pairs_and_kinds(
         for k, c in lit
         if c.wavelength_nm
     ]
+    if len({(kind, pair) for _, kind, pair in places}) < len(places):
+        raise InputError(
+            "expected each pair of optodes once at each wavelength, found columns that "
+            f"say the same among {name_some(pairs)}; correct their description"
+        )
     return pairs, [f"{nm:g}nm" for nm in lengths], places

@@ -1,22 +1,22 @@
-"""Whether a file is as long as its header says, and without gaps."""
+"""Whether a file is as long as its header says, without gaps, and fit for MNE."""
 
 import re
-from itertools import pairwise
+import struct
 from pathlib import Path
 
 from merps.errors import DataError, mismatch
+from merps.readers.edf import read_edf_header, require_continuous
+from merps.readers.mat5_soundness import require_sound
 
-_EDF_HEAD, _EDF_CHANNEL = 256, 256
-#: Where the number of samples of each channel begins, in bytes per channel.
-_EDF_SAMPLES = 216
-_GAP_S = 0.001
+_FIF_TAG = 16
 _VHDR_BYTES = {"INT_16": 2, "UINT_16": 2, "IEEE_FLOAT_32": 4}
 
 
 def require_length(path: Path) -> None:
     """Refuse a file that is shorter or longer than its header says, or has gaps.
 
-    EDF, BDF and BrainVision state their length; other formats are left to MNE.
+    EDF, BDF and BrainVision state their length. Of FIF and EEGLAB, damage is refused
+    that MNE would not come back from. Other formats are left to MNE.
 
     Parameters
     ----------
@@ -26,83 +26,83 @@ def require_length(path: Path) -> None:
     Raises
     ------
     DataError
-        With the number of bytes that are missing or too many, or the first gap.
+        With the number of bytes that are missing or too many, the first gap, or the
+        damage.
     """
     suffix = path.suffix.lower()
     if suffix in {".edf", ".bdf"}:
-        _require_edf(path, 3 if suffix == ".bdf" else 2)
+        _require_edf(path)
     elif suffix == ".vhdr":
         _require_brainvision(path)
+    elif suffix == ".fif":
+        _require_chain(path)
+    elif suffix == ".set":
+        require_sound(path)
 
 
-def _require_edf(path: Path, sample_bytes: int) -> None:
+def require_samples(path: Path, n_channels: int, n_times: int) -> None:
+    """Refuse single-precision samples that are fewer or more than announced.
+
+    Parameters
+    ----------
+    path : Path
+        A file of nothing but samples, such as the ``.fdt`` of EEGLAB.
+    n_channels, n_times : int
+        As another file announces them.
+
+    Raises
+    ------
+    DataError
+        With the number of bytes that are missing or too many.
+    """
+    expected, found = 4 * n_channels * n_times, path.stat().st_size
+    if found != expected:
+        what = f"{n_times} samples of {4 * n_channels} bytes"
+        raise _wrong_length(path, expected, found, what, 0.0)
+
+
+def _require_chain(path: Path) -> None:
+    """Refuse a FIF file whose tags lead back; MNE would go in circles."""
+    seen, at = set(), 0
+    with path.open("rb") as file:
+        while at not in seen:
+            seen.add(at)
+            file.seek(at)
+            head = file.read(_FIF_TAG)
+            if len(head) < _FIF_TAG:
+                return
+            n_bytes, after = struct.unpack(">ii", head[8:])
+            at = after or at + _FIF_TAG + n_bytes
+            if at < 0:
+                return
+    raise mismatch(
+        path,
+        expected="parts that follow each other",
+        found=f"a part that leads back to byte {at}",
+        remedy="copy or download the file again",
+    )
+
+
+def _require_edf(path: Path) -> None:
     """Compare the size of an EDF or BDF file with its number of records."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_EDF_HEAD)
-            n_channels = int(head[252:256])
-            samples_at = _EDF_HEAD + n_channels * _EDF_SAMPLES
-            head += file.read(n_channels * _EDF_CHANNEL)
-        sizes = [
-            int(head[samples_at + 8 * k : samples_at + 8 * k + 8])
-            for k in range(n_channels)
-        ]
-        n_records, duration_s = int(head[236:244]), float(head[244:252])
-    except (OSError, ValueError):  # MNE says what is wrong with such a header
+    header = read_edf_header(path)
+    # The number of records is not known while it is being recorded.
+    if header is None or header.n_records < 0 or header.record_bytes <= 0:
         return
-    record = sample_bytes * sum(sizes)
-    if n_records < 0 or record <= 0:  # unknown while it was being recorded
-        return
-    expected = len(head) + n_records * record
+    expected = header.n_bytes + header.n_records * header.record_bytes
     found = path.stat().st_size
     if found == expected:
-        if head[192:197] in (b"EDF+D", b"BDF+D"):
-            _require_continuous(path, head, sizes, sample_bytes, n_records, duration_s)
+        require_continuous(path, header)
         return
+    duration_s = header.duration_s
     raise _wrong_length(
         path,
         expected,
         found,
-        f"{n_records} records of {duration_s:g} s and {record} bytes",
-        record / duration_s if duration_s > 0 else 0.0,
+        f"{header.n_records} records of {duration_s:g} s and {header.record_bytes} "
+        "bytes",
+        header.record_bytes / duration_s if duration_s > 0 else 0.0,
     )
-
-
-def _require_continuous(
-    path: Path,
-    head: bytes,
-    sizes: list[int],
-    sample_bytes: int,
-    n_records: int,
-    duration_s: float,
-) -> None:
-    """Refuse records between which time was not recorded; MNE would join them."""
-    labels = [
-        head[_EDF_HEAD + 16 * k : _EDF_HEAD + 16 * k + 16] for k in range(len(sizes))
-    ]
-    marks = [k for k, label in enumerate(labels) if b"Annotations" in label]
-    if not marks:
-        return
-    begin = sample_bytes * sum(sizes[: marks[0]])
-    starts_s = []
-    with path.open("rb") as file:
-        for number in range(n_records):
-            file.seek(len(head) + number * sample_bytes * sum(sizes) + begin)
-            onset = file.read(sample_bytes * sizes[marks[0]]).partition(b"\x14")[0]
-            try:
-                starts_s.append(float(onset))
-            except ValueError:
-                return
-    for number, (start_s, next_s) in enumerate(pairwise(starts_s)):
-        gap_s = next_s - start_s - duration_s
-        if abs(gap_s) > _GAP_S:
-            raise mismatch(
-                path,
-                expected="records that follow each other",
-                found=f"a gap of {gap_s:.4g} s after record {number + 1} of "
-                f"{n_records} (EDF+D)",
-                remedy="split the file at its gaps",
-            )
 
 
 def _require_brainvision(path: Path) -> None:
@@ -114,13 +114,23 @@ def _require_brainvision(path: Path) -> None:
         name = facts["DataFile"].replace("$b", path.stem)
         sample = n_channels * _VHDR_BYTES[facts.get("BinaryFormat", "INT_16")]
         data = path.parent / name
-        found = data.stat().st_size
-    except (OSError, ValueError, KeyError):
+        interval_us = float(facts["SamplingInterval"])
+    except (OSError, ValueError, KeyError):  # MNE says what is wrong with such a header
         return
+    if sample <= 0:
+        return
+    if not data.is_file():
+        raise mismatch(
+            path,
+            expected=f"the file {name[:80]} beside it, which it names as its data",
+            found="none",
+            remedy="copy it there; where files were renamed, DataFile and MarkerFile "
+            "in the header must say so",
+        )
+    found = data.stat().st_size
     n_points = int(facts["DataPoints"]) if facts.get("DataPoints", "").isdigit() else 0
     expected = sample * (n_points or found // sample)
     if found != expected:
-        interval_us = float(facts.get("SamplingInterval", 0) or 0)
         per_second = sample * 1e6 / interval_us if interval_us > 0 else 0.0
         what = f"{expected // sample} samples of {sample} bytes"
         raise _wrong_length(data, expected, found, what, per_second)

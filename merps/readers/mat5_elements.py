@@ -29,7 +29,7 @@ MAX_VARIABLES = 65_536
 
 _MATRIX, _COMPRESSED = 14, 15
 _INT8, _UINT8, _INT32, _UINT32, _UTF8 = 1, 2, 5, 6, 16
-_STORAGE = {
+STORAGE_TYPES = {
     **{1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"},
     **{7: "f4", 9: "f8", 12: "i8", 13: "u8"},
 }
@@ -330,9 +330,9 @@ def _locate(
             "compressed bytes can hold"
         )
     code, n_bytes, at, after = _parse_tag(opening, head.data_tag, order)
-    if code not in _STORAGE:
+    if code not in STORAGE_TYPES:
         raise DamageError(f"its numbers are stored as unknown type {code}")
-    storage = np.dtype(order + _STORAGE[code])
+    storage = np.dtype(order + STORAGE_TYPES[code])
     count = math.prod(head.shape)
     if n_bytes != count * storage.itemsize:
         raise DamageError(

@@ -59,6 +59,31 @@ def clean_names(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names with numbers behind those that come several times, as MNE does.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As in the file.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``Cz-0``, ``Pz`` and ``Cz-1``, each once.
+    """
+    found: list[str] = []
+    for row, name in enumerate(names):
+        number = names[:row].count(name)
+        is_shared = number or name in names[row + 1 :]
+        new = f"{name}-{number}" if is_shared else name
+        while new in found or (is_shared and new in names):
+            number += 1
+            new = f"{name}-{number}"
+        found.append(new)
+    return tuple(found)
+
+
 def type_by_name(name: str, stated: str) -> str:
     """Correct the type of a channel by its name.
 

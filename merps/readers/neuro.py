@@ -1,36 +1,39 @@
 """Recordings in the formats that MNE reads."""
 
-import logging
-import threading
+import re
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from merps.errors import DataError, mismatch
+from merps.errors import mismatch
 from merps.predictions import name_some
-from merps.readers.lengths import require_length
+from merps.readers.edf import read_edf_header
+from merps.readers.guarding import MNE_REMEDY, guarded, quietly
+from merps.readers.lengths import require_length, require_samples
 from merps.readers.naming import clean_names, type_by_name
 from merps.readers.raws import channel_rows, wrap_raw
 from merps.readers.streams import Stream, drop_repeated, no_signal
 from merps.readers.triggers import find_triggers
+from merps.readers.units import volts_in
 from merps.recording import Recording
 from merps.shapes import Signal
-
-_Read = TypeVar("_Read")
 
 #: File name endings of recordings that are looked for in a folder.
 SUFFIXES = tuple(".edf .bdf .gdf .fif .fif.gz .vhdr .set .cnt .snirf".split())
 # Partial pathlength factor of Beer-Lambert for a head of unstated age; concentrations
 # scale with it and nothing else here depends on it.
 _PATHLENGTH_FACTOR = 6.0
-_LOCK = threading.Lock()
-
-logger = logging.getLogger(__name__)
+#: Units of EDF that MNE knows; it takes all others for volts.
+_MNE_VOLTS = {
+    **dict.fromkeys(("uV", "\u00b5V", "\u03bcV", "\x83\xcaV"), 1e-6),
+    "mV": 1e-3,
+}
+#: What EEGLAB, BrainVision and MNE write where parts were cut out or joined.
+_BREAK = re.compile(r"\bboundary\b|^New Segment/", re.IGNORECASE)
 
 
 def open_neuro(path: Path) -> tuple[Stream, ...]:
@@ -55,7 +58,6 @@ def open_neuro(path: Path) -> tuple[Stream, ...]:
         If the file is shorter or longer than its header says, cannot be read, or holds
         neither EEG nor fNIRS.
     """
-    require_length(path)
     return split_raw(path, _open(path, preload=False))
 
 
@@ -81,52 +83,8 @@ def split_raw(path: Path, raw: Any, *, is_typed: bool = False) -> tuple[Stream, 
     DataError
         If there is neither EEG nor fNIRS.
     """
-    names = list(raw.ch_names)
-    stated = raw.get_channel_types()
-    types = list(stated)
-    if not is_typed:
-        types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
-    corrected = [
-        f"{name} is {new}"
-        for name, new, old in zip(names, types, stated, strict=True)
-        if new != old
-    ]
-    notes = []
-    if corrected:
-        notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
-    cleaned = clean_names(names)
-    marks, found = quietly(path, partial(find_triggers, raw))
-    notes += found
-
-    def wrap(modality: str, rows: list[int], samples: Signal) -> Recording:
-        """Wrap the samples of one modality, with the events of trigger channels."""
-        wrapped = wrap_raw(raw, modality, rows, types, cleaned, samples)
-        if not marks:
-            return wrapped
-        joined, _ = drop_repeated((*wrapped.annotations, *marks))
-        return replace(wrapped, annotations=joined)
-
-    streams = []
-    for modality in ("eeg", "fnirs"):
-        rows = channel_rows(modality, types)
-        if not rows:
-            continue
-
-        def load(modality: str = modality, rows: list[int] = rows) -> Recording:
-            """Read the samples of one modality."""
-            samples = _guard(path, partial(raw.get_data, picks=rows))
-            return wrap(modality, rows, samples)
-
-        header = wrap(modality, rows, no_signal(len(rows), int(raw.n_times)))
-        streams.append(Stream(modality, header, load, tuple(notes)))
-    if not streams:
-        raise mismatch(
-            path,
-            expected="channels of EEG or fNIRS",
-            found=name_some(sorted(set(types))),
-            remedy="pass a recording of one of them",
-        )
-    return tuple(streams)
+    split = partial(_split, path, raw, is_typed)
+    return guarded(path, split, remedy=MNE_REMEDY)
 
 
 def read_eeg(path: Path) -> Recording:
@@ -227,56 +185,127 @@ def read_hemoglobin(path: Path) -> Recording:
     )
 
 
+def _split(path: Path, raw: Any, is_typed: bool) -> tuple[Stream, ...]:
+    """Split an object of MNE into streams."""
+    rate_hz = float(raw.info["sfreq"])
+    if not 0 < rate_hz < np.inf:
+        raise mismatch(
+            path,
+            expected="a sampling rate",
+            found=f"{rate_hz:g} Hz",
+            remedy="correct the header",
+        )
+    names, stated, notes = list(raw.ch_names), raw.get_channel_types(), []
+    factors, stated = _correct_units(path, raw, stated, notes)
+    types = list(stated)
+    if not is_typed:
+        types = [type_by_name(n, t) for n, t in zip(names, stated, strict=True)]
+    corrected = [
+        f"{name} is {new}"
+        for name, new, old in zip(names, types, stated, strict=True)
+        if new != old
+    ]
+    if corrected:
+        notes.append(f"by their names, {name_some(corrected)}; the file calls them eeg")
+    breaks = [a for a in raw.annotations if _BREAK.search(a["description"])]
+    n_breaks = sum(a["onset"] - raw.first_time > 0 for a in breaks)
+    if n_breaks:
+        notes.append(f"breaks in it: {n_breaks}, and its time runs on across them")
+    cleaned = clean_names(names)
+    marks, found = quietly(path, partial(find_triggers, raw), remedy=MNE_REMEDY)
+    notes += found
+
+    def wrap(modality: str, rows: list[int], samples: Signal) -> Recording:
+        """Wrap the samples of one modality, with the events of trigger channels."""
+        wrapped = wrap_raw(raw, modality, rows, types, cleaned, samples)
+        if not marks:
+            return wrapped
+        joined, _ = drop_repeated((*wrapped.annotations, *marks))
+        return replace(wrapped, annotations=joined)
+
+    streams = []
+    for modality in ("eeg", "fnirs"):
+        rows = channel_rows(modality, types)
+        if not rows:
+            continue
+
+        def load(modality: str = modality, rows: list[int] = rows) -> Recording:
+            """Read the samples of one modality."""
+
+            def read() -> Recording:
+                samples = raw.get_data(picks=rows)
+                if (factors[rows] != 1).any():
+                    samples *= factors[rows, None]
+                return wrap(modality, rows, samples)
+
+            return guarded(path, read, remedy=MNE_REMEDY)
+
+        samples = no_signal(len(rows), int(raw.n_times))
+        header = wrap(modality, rows, samples)
+        streams.append(Stream(modality, header, load, tuple(notes)))
+    if not streams:
+        raise mismatch(
+            path,
+            expected="channels of EEG or fNIRS",
+            found=name_some(sorted(set(types))) or "none",
+            remedy="pass a recording of one of them",
+        )
+    return tuple(streams)
+
+
+def _correct_units(
+    path: Path, raw: Any, types: list[str], notes: list[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Return factors to volts, and types; MNE takes units of EDF it knows not for V."""
+    factors = np.ones(len(types))
+    header = read_edf_header(path)
+    if header is None:
+        return factors, types
+    others = header.of_other_rates()
+    rows = [k for k in header.signals if header.labels[k] not in others]
+    if len(rows) != len(types):  # MNE was told to leave out something else
+        others, rows = (), header.signals
+    if others:
+        notes.append(f"left out for another sampling rate: {name_some(others)}")
+    elif len({header.sizes[k] for k in rows}) > 1:
+        notes.append("its channels have several rates, and are brought to the highest")
+    if len(rows) != len(types):
+        return factors, types
+    types, strange, is_assumed = list(types), [], False
+    for k, row in enumerate(rows):
+        if types[k] in ("stim", "misc"):
+            continue
+        name, unit = raw.ch_names[k], header.units[row]
+        scale = volts_in(unit) if unit else 1e-6
+        if scale is None:
+            types[k] = "misc"
+            strange.append(f"{name} ({unit})")
+            continue
+        factors[k] = scale / _MNE_VOLTS.get(unit, 1.0)
+        is_assumed |= not unit and type_by_name(name, types[k]) == "eeg"
+    if strange:
+        notes.append(f"by their units, these are no voltages: {name_some(strange)}")
+    if is_assumed:
+        notes.append("the unit of its EEG is not stated, microvolts are assumed")
+    return factors, types
+
+
 def _pairs(raw: Any) -> tuple[str, ...]:
     """Return the channel names without the kind that MNE puts behind them."""
     return tuple(name.rsplit(" ", 1)[0] for name in raw.ch_names)
 
 
 def _open(path: Path, *, preload: bool = True) -> Any:
-    """Open a file through MNE."""
+    """Open a file through MNE, once it is seen to be whole."""
     import mne
 
-    read = partial(mne.io.read_raw, path, preload=preload, verbose="error")
-    return quietly(path, read)
-
-
-def quietly(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Call a reader of MNE, one thread at a time, and log its warnings.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    read : callable
-        Reads it.
-
-    Returns
-    -------
-    object
-        What it returned.
-
-    Raises
-    ------
-    DataError
-        If anything goes wrong inside.
-    """
-    # What MNE and Python say of warnings holds for all threads.
-    with _LOCK, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = _guard(path, read)
-    for warning in caught:
-        logger.info("%s: %s", path.name, warning.message)
-    return found
-
-
-def _guard(path: Path, read: Callable[[], _Read]) -> _Read:
-    """Call a reader of MNE; whatever goes wrong inside becomes one message."""
-    try:
-        return read()
-    except MemoryError:
-        raise
-    except Exception as error:  # readers of a dozen formats raise whatever they like
-        raise DataError(
-            f"{path}: cannot be read as a recording ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); pass a file that MNE reads"
-        ) from error
+    guarded(path, partial(require_length, path), remedy=MNE_REMEDY)
+    header = read_edf_header(path)
+    others = header.of_other_rates() if header else ()
+    options = {"exclude": others} if others else {}  # else MNE would change the rate
+    read = partial(mne.io.read_raw, path, preload=preload, verbose="error", **options)
+    raw = quietly(path, read, remedy=MNE_REMEDY)
+    for name in filter(None, raw.filenames):
+        if name.suffix == ".fdt":
+            require_samples(name, len(raw.ch_names), int(raw.n_times))
+    return raw

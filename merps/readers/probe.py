@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from merps.errors import mismatch
+from merps.readers.fields import find_group, read_numbers, read_texts
 
 METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 #: Distances between source and detector that a head allows: below the first no pair of
@@ -75,16 +76,25 @@ class Probe:
         Raises
         ------
         DataError
-            If the probe has no such wavelength.
+            If the probe has no such wavelength, or it is none in nanometers.
         """
-        if not 1 <= number <= len(self.wavelengths_nm):
+        count = len(self.wavelengths_nm)
+        if not 1 <= number <= count:
             raise mismatch(
                 path,
-                expected=f"a wavelength of 1 to {len(self.wavelengths_nm)}",
-                found=f"wavelengthIndex {number}",
+                expected=f"a wavelength of 1 to {count}" if count else "wavelengths",
+                found=f"wavelengthIndex {number}" if count else "none in the probe",
                 remedy="correct the measurement list or the probe's wavelengths",
             )
-        return f"{self.wavelengths_nm[number - 1]:g}nm"
+        nm = self.wavelengths_nm[number - 1]
+        if not 100 <= nm <= 10_000:
+            raise mismatch(
+                path,
+                expected="wavelengths in nanometers",
+                found=f"{nm:g} as number {number}",
+                remedy="correct the probe's wavelengths",
+            )
+        return f"{nm:g}nm"
 
     def geometry(
         self, pairs: Sequence[tuple[int, int]]
@@ -141,9 +151,8 @@ def read_probe(
     DataError
         If the unit of the positions is none.
     """
-    probe = root.get("probe", {})
-    tags = root.get("metaDataTags", {})
-    unit = length_unit or (_texts(tags, "LengthUnit") or ["unknown"])[0].lower()
+    probe, tags = find_group(root, "probe"), find_group(root, "metaDataTags")
+    unit = length_unit or (read_texts(tags, "LengthUnit") or ["unknown"])[0].lower()
     places = [
         _places(probe, f"{side}Pos3D", f"{side}Pos2D")
         for side in ("source", "detector")
@@ -223,14 +232,14 @@ def _wavelengths(probe: Any) -> tuple[float, ...]:
     """Return the wavelengths in nanometers."""
     if "wavelengths" not in probe:
         return ()
-    return tuple(float(value) for value in np.ravel(probe["wavelengths"][()]))
+    return tuple(np.ravel(read_numbers(probe, "wavelengths")).tolist())
 
 
 def _labels(probe: Any, notes: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of sources and detectors; none where they are not unique."""
     found = []
     for name in ("sourceLabels", "detectorLabels"):
-        labels = [text.strip() for text in _texts(probe, name)]
+        labels = read_texts(probe, name)
         if len(set(labels)) < len(labels) or "" in labels:
             notes.append(f"{name} are not unique, numbers are used instead")
             labels = []
@@ -243,20 +252,10 @@ def _places(probe: Any, *names: str) -> Float64[np.ndarray, "_ 3"] | None:
     for name in names:
         if name not in probe:
             continue
-        values = np.asarray(probe[name][()], dtype=np.float64)
+        values = read_numbers(probe, name)
         n_axes = int(name[-2])
         if values.size == 0 or values.size % n_axes:
             continue
         flat = values.reshape(-1, n_axes)  # a single optode may come as a row
         return np.pad(flat, ((0, 0), (0, 3 - n_axes)))
     return None
-
-
-def _texts(group: Any, name: str) -> list[str]:
-    """Return the entries of a dataset of text; none where it is absent."""
-    if name not in group:
-        return []
-    flat = np.ravel(group[name][()])
-    return [
-        v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in flat
-    ]

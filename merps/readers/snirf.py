@@ -1,45 +1,35 @@
 """SNIRF files, read by themselves: data, times and measurement list are enough."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from merps.errors import DataError, InputError, SpaceError, mismatch
-from merps.readers.probe import Probe, read_probe, require_plausible
+from merps.errors import InputError, mismatch
+from merps.readers.fields import (
+    find_field,
+    find_group,
+    numbered_groups,
+    read_numbers,
+    read_texts,
+    require_numbers,
+)
+from merps.readers.guarding import guarded
+from merps.readers.measurements import read_measurements
+from merps.readers.probe import read_probe, require_plausible
 from merps.readers.streams import Stream, drop_repeated, no_signal
 from merps.readers.timing import Grid, lay_grid, onto_grid
 from merps.recording import Annotation, Recording
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "unknown": 1.0, "": 1.0}
-_AMPLITUDE, _PROCESSED = 1, 99999
-#: Processed data by label: kind, quantity.
-_BLOOD = {"hbo": "HbO", "hbr": "HbR", "hbt": "HbT"}
-_MOLAR = {
-    **{name: 1.0 for name in ("m", "mol/l", "molar", "mol")},
-    **{name: 1e-3 for name in ("mm", "mmol/l", "mmol")},
-    **{name: 1e-6 for name in ("um", "umol/l", "umol", "µm", "µmol/l", "micromolar")},
-    **{name: 1e-9 for name in ("nm", "nmol/l", "nmol")},
-}
 #: A larger array of samples is not read.
 _MAX_BYTES = 8 * 2**30
 _UNITS = {"intensity": "a.u.", "optical density": "1", "concentration": "mol/L"}
 #: What is read where one file has several: the least processed.
 _ORDER = ("intensity", "optical density", "concentration")
-
-
-@dataclass(frozen=True)
-class _Column:
-    """One column of the data: which pair, what of it, and the factor to our unit."""
-
-    pair: tuple[int, int]
-    kind: str
-    quantity: str
-    scale: float
 
 
 def open_snirf(path: Path, *, length_unit: str | None = None) -> tuple[Stream, ...]:
@@ -76,18 +66,25 @@ def _reading(path: Path, look: Callable[[Any], Any]) -> Any:
     """Look into a file; whatever goes wrong inside becomes one message."""
     import h5py
 
-    try:
+    def open_and_look() -> Any:
         with h5py.File(path, "r", locking=False) as file:
+            _require_own(file)
             return look(_group(path, file))
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise DataError(f"{path}: {error}") from error
-        raise DataError(
-            f"{path}: cannot be read as a recording ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); pass a whole SNIRF file"
-        ) from error
-    except MemoryError as error:
-        raise SpaceError(f"{path}: no memory for its samples") from error
+
+    return guarded(path, open_and_look, remedy="pass a whole SNIRF file")
+
+
+def _require_own(file: Any) -> None:
+    """Refuse links to other files, which are never followed."""
+    import h5py
+
+    def leaves(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    if name := file.visititems_links(leaves):
+        raise InputError(
+            f"{name} is a link to another file; export the recording again"
+        )
 
 
 def _group(path: Path, file: Any) -> Any:
@@ -100,13 +97,13 @@ def _group(path: Path, file: Any) -> Any:
             found=", ".join(names or sorted(file)[:5]) or "an empty file",
             remedy="save each recording in a file of its own",
         )
-    return file[names[0]]
+    return find_group(file, names[0])
 
 
 def _open(path: Path, root: Any, length_unit: str | None) -> Stream:
     """Plan the reading of one recording."""
     notes: list[str] = []
-    blocks = _numbered(root, "data")
+    blocks = numbered_groups(root, "data")
     if not blocks:
         raise mismatch(
             path,
@@ -120,7 +117,7 @@ def _open(path: Path, root: Any, length_unit: str | None) -> Stream:
     unit_s = _time_unit(path, root, notes)
     grid, is_turned = _lay(path, block, unit_s, notes)
     probe = read_probe(path, root, length_unit, notes)
-    columns = _columns(path, block, probe, notes)
+    columns = read_measurements(path, block, probe, notes)
     shape = block["dataTimeSeries"].shape
     n_columns = 1 if len(shape) == 1 else shape[0 if is_turned else 1]
     if len(columns) != n_columns:
@@ -193,7 +190,9 @@ def _load(
     """Read the samples."""
 
     def look(root: Any) -> np.ndarray:
-        data = _numbered(root, "data")[0]["dataTimeSeries"][()]
+        data = find_field(numbered_groups(root, "data")[0], "dataTimeSeries")[()]
+        if data.dtype.kind != "f":  # counts of a converter
+            data = data.astype(np.float64)
         return data.T if is_turned else data.reshape(len(data), -1)
 
     x_ct = onto_grid(_reading(path, look), grid)
@@ -204,13 +203,15 @@ def _load(
 
 def _lay(path: Path, block: Any, unit_s: float, notes: list[str]) -> tuple[Grid, bool]:
     """Lay the time axis; tell whether the data are turned."""
-    shape = block["dataTimeSeries"].shape
-    n_bytes = 8 * block["dataTimeSeries"].size
-    if n_bytes > _MAX_BYTES or block["time"].size > max(shape, default=0) + 2**20:
+    data, times = (
+        require_numbers(find_field(block, name)) for name in ("dataTimeSeries", "time")
+    )
+    shape = data.shape
+    if 8 * data.size > _MAX_BYTES or times.size > max(shape, default=0) + 2**20:
         raise mismatch(
             path,
             expected=f"samples of at most {_MAX_BYTES // 2**30} GiB",
-            found=f"an array of shape {shape} and {block['time'].size} times",
+            found=f"an array of shape {shape} and {times.size} times",
             remedy="split the recording",
         )
     if not 1 <= len(shape) <= 2 or 0 in shape:
@@ -220,7 +221,7 @@ def _lay(path: Path, block: Any, unit_s: float, notes: list[str]) -> tuple[Grid,
             found=f"shape {shape}",
             remedy="export the recording again",
         )
-    times_s = np.ravel(block["time"][()]).astype(np.float64) * unit_s
+    times_s = np.ravel(times[()]).astype(np.float64) * unit_s
     n_times, is_turned = shape[0], False
     if len(times_s) == 2 and n_times != 2:  # the short form: start and interval
         times_s = times_s[0] + times_s[1] * np.arange(n_times)
@@ -239,84 +240,31 @@ def _lay(path: Path, block: Any, unit_s: float, notes: list[str]) -> tuple[Grid,
     return lay_grid(times_s), is_turned
 
 
-def _columns(
-    path: Path, block: Any, probe: Probe, notes: list[str]
-) -> list[_Column | None]:
-    """Tell what each column holds; None for kinds of data that are not read."""
-    found: list[_Column | None] = []
-    others: set[str] = set()
-    for facts in _measurements(block):
-        pair = (int(facts["sourceIndex"]), int(facts["detectorIndex"]))
-        code, label = int(facts["dataType"]), str(facts.get("dataTypeLabel", ""))
-        number = int(facts.get("wavelengthIndex", 0))
-        if code == _AMPLITUDE:
-            found.append(_Column(pair, probe.kind(path, number), "intensity", 1.0))
-        elif code == _PROCESSED and label.lower() == "dod":
-            kind = probe.kind(path, number)
-            found.append(_Column(pair, kind, "optical density", 1.0))
-        elif code == _PROCESSED and label.lower() in _BLOOD:
-            unit = str(facts.get("dataUnit", "")).strip()
-            if not unit:
-                _note_once(notes, "concentrations state no unit, mol/L is assumed")
-            elif unit.lower() not in _MOLAR:
-                raise mismatch(
-                    path,
-                    expected="concentrations in mol/L or parts of it",
-                    found=f"dataUnit {unit[:40]!r}",
-                    remedy="export them in mol/L",
-                )
-            scale = 1.0 if not unit else _molar(unit)
-            found.append(_Column(pair, _BLOOD[label.lower()], "concentration", scale))
-        else:
-            others.add(f"type {code}" + (f" {label[:20]!r}" if label else ""))
-            found.append(None)
-    if not any(found):
-        raise mismatch(
-            path,
-            expected="continuous-wave intensity (type 1), or processed dOD, HbO, HbR",
-            found=", ".join(sorted(others)) or "no measurement list",
-            remedy="export one of these",
-        )
-    return found
-
-
-def _molar(unit: str) -> float:
-    """Return the factor to mol/L; a capital M is molar, a small one a prefix."""
-    return 1.0 if unit == "M" else _MOLAR[unit.lower()]
-
-
-def _measurements(block: Any) -> list[Mapping[str, Any]]:
-    """Return the measurement list, in either of its two forms."""
-    if "measurementLists" in block:
-        table = block["measurementLists"]
-        columns = {name: _values(table[name]) for name in table}
-        n_rows = len(columns["sourceIndex"])
-        return [
-            {name: values[row] for name, values in columns.items() if len(values) > row}
-            for row in range(n_rows)
-        ]
-    return [
-        {name: value[0] for name in item if len(value := _values(item[name]))}
-        for item in _numbered(block, "measurementList")
-    ]
-
-
 def _annotations(root: Any, unit_s: float, notes: list[str]) -> tuple[Annotation, ...]:
     """Return the stimuli, each once."""
-    found = []
-    for group in _numbered(root, "stim"):
+    found, n_untimed = [], 0
+    for group in numbered_groups(root, "stim"):
         if "data" not in group:
             continue
-        rows = np.atleast_2d(np.asarray(group["data"][()], dtype=np.float64))
+        rows = np.atleast_2d(read_numbers(group, "data"))
+        if rows.ndim > 2:
+            raise InputError(
+                f"{group.name}/data: expected rows of onset, duration and value, found "
+                f"shape {rows.shape}; export the recording again"
+            )
         if rows.size == 0:
             continue
         if rows.shape[1] < 3 <= rows.shape[0]:
             rows = rows.T
-        names = _values(group["name"]) if "name" in group else []
-        label = str(names[0]) if len(names) else group.name.rsplit("/", 1)[-1]
-        for row in rows:
+            notes.append(f"{group.name} was transposed, a column is a stimulus")
+        timed = np.isfinite(rows[:, :2]).all(axis=1)
+        n_untimed += int(np.sum(~timed))
+        label = (read_texts(group, "name") or [group.name.rsplit("/", 1)[-1]])[0]
+        for row in rows[timed]:
             duration_s = float(row[1]) * unit_s if len(row) > 1 else 0.0
             found.append(Annotation(float(row[0]) * unit_s, duration_s, label))
+    if n_untimed:
+        notes.append(f"{n_untimed} stimuli without a time are left out")
     annotations, n_repeated = drop_repeated(found)
     if n_repeated:
         notes.append(f"{n_repeated} stimuli are in the file twice, and count once")
@@ -325,8 +273,8 @@ def _annotations(root: Any, unit_s: float, notes: list[str]) -> tuple[Annotation
 
 def _time_unit(path: Path, root: Any, notes: list[str]) -> float:
     """Return the unit of time in seconds."""
-    tags = root.get("metaDataTags", {})
-    unit = str(_values(tags["TimeUnit"])[0]) if "TimeUnit" in tags else "unknown"
+    tags = find_group(root, "metaDataTags")
+    unit = (read_texts(tags, "TimeUnit") or ["unknown"])[0]
     if unit.lower() not in _SECONDS:
         raise mismatch(
             path,
@@ -337,22 +285,3 @@ def _time_unit(path: Path, root: Any, notes: list[str]) -> float:
     if unit.lower() in {"unknown", ""}:
         notes.append("the unit of time is not stated, seconds are assumed")
     return _SECONDS[unit.lower()]
-
-
-def _numbered(group: Any, stem: str) -> list[Any]:
-    """Return the groups ``stem1``, ``stem2`` ... in the order of their numbers."""
-    names = [name for name in group if re.fullmatch(rf"{stem}\d*", name)]
-    names.sort(key=lambda name: (int(name[len(stem) :] or 0), name))
-    return [group[name] for name in names]
-
-
-def _values(dataset: Any) -> Sequence[Any]:
-    """Return the entries of a dataset as plain text or numbers."""
-    flat = np.ravel(dataset[()])
-    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in flat]
-
-
-def _note_once(notes: list[str], text: str) -> None:
-    """Add a note that is not there yet."""
-    if text not in notes:
-        notes.append(text)

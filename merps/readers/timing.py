@@ -14,6 +14,11 @@ GAP_S = 0.2
 GAP_SAMPLES = 3
 #: A stretch this near to the grid, in samples, is copied and not interpolated.
 _ON_GRID = 1e-3
+#: Later time stamps are none, and other intervals between them are no rate.
+_MAX_S = 1e11
+_INTERVALS_S = (1e-6, 1e3)
+#: A grid may have so many samples, or so many times those that were recorded.
+_MAX_SPARSE, _SPARSE = 2**21, 32
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,23 @@ def lay_grid(times_s: Float[np.ndarray, " time"]) -> Grid:
     Raises
     ------
     InputError
-        If time stamps are not finite, or not two of them follow each other.
+        If time stamps are not finite, not two of them follow each other, or nearly all
+        of the time between them is gaps.
     """
     if len(times_s) < 2 or not np.isfinite(times_s).all():
-        raise InputError(f"{len(times_s)} time stamps give no rate, or are not finite")
+        n_finite = int(np.isfinite(times_s).sum())
+        raise _no_axis(
+            f"{n_finite} finite time stamps of {len(times_s)} samples, which give no "
+            "rate"
+        )
+    if np.abs(times_s).max() > _MAX_S:
+        raise _no_axis(f"a time stamp of {np.abs(times_s).max():.3g} s")
     steps = np.diff(times_s)
     if not (steps > 0).any():
-        raise InputError("time stamps do not rise")
+        raise _no_axis("time stamps that do not rise")
     usual_s = float(np.median(steps[steps > 0]))
+    if not _INTERVALS_S[0] <= usual_s <= _INTERVALS_S[1]:
+        raise _no_axis(f"{usual_s:.3g} s from one time stamp to the next")
     spans = spacing(times_s, gap_s=max(GAP_S, GAP_SAMPLES * usual_s))
     spans, n_back = _forward_only(times_s, spans)
     interval_s = _interval(times_s, spans)
@@ -84,6 +98,11 @@ def lay_grid(times_s: Float[np.ndarray, " time"]) -> Grid:
         if len(placed) == 1 and not n_back
         else 1 + int(np.floor((end_s - start_s) / interval_s + _ON_GRID))
     )
+    if n_times > max(_MAX_SPARSE, _SPARSE * len(times_s)):
+        raise _no_axis(
+            f"{len(times_s)} samples spread over {end_s - start_s:.3g} s, as a clock "
+            "that was set anew gives them"
+        )
     notes = []
     if len(placed) > 1:
         gaps_s = np.diff(
@@ -154,6 +173,14 @@ def onto_grid(
     return out
 
 
+def _no_axis(found: str) -> InputError:
+    """Say why time stamps make no time axis."""
+    return InputError(
+        f"expected time stamps in seconds at some rate, found {found}; correct the "
+        "time stamps, or leave the recording out"
+    )
+
+
 def _forward_only(
     times_s: np.ndarray, spans: list[tuple[int, int]]
 ) -> tuple[list[tuple[int, int]], int]:
@@ -176,5 +203,5 @@ def _interval(times_s: np.ndarray, spans: list[tuple[int, int]]) -> float:
         above += number @ (times_s[first:stop] - times_s[first:stop].mean())
         below += number @ number
     if not above > 0:
-        raise InputError("not two samples follow each other without a gap")
+        raise _no_axis("no two samples that follow each other without a gap")
     return float(above / below)

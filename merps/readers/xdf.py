@@ -2,9 +2,7 @@
 
 import io
 import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,21 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from merps.errors import DataError, InputError, SpaceError, mismatch
-from merps.interchange import VOLTS
+from merps.errors import InputError, mismatch
 from merps.predictions import name_some
 from merps.readers.columns import Column, column_of, pairs_and_kinds
-from merps.readers.naming import clean_names, type_by_name
+from merps.readers.guarding import guarded, quietly
+from merps.readers.naming import clean_names, distinct_names, type_by_name
 from merps.readers.streams import Modality, Stream, drop_repeated
 from merps.readers.timing import Grid, lay_grid, onto_grid
+from merps.readers.units import volts_in
 from merps.readers.xdf_chunks import measure_whole_part
+from merps.readers.xdf_streams import XdfStream
 from merps.recording import Annotation, Recording
 
-_MODALITIES = {"eeg": "eeg", "exg": "eeg", "nirs": "fnirs", "fnirs": "fnirs"}
 _TYPES = ("eeg", "eog", "ecg", "emg")
 #: Streams of markers that never differ by more than this are copies of each other.
 _SAME_S = 0.010
-_LOCK = threading.Lock()
+_REMEDY = "pass a whole file"
 
 
 def open_xdf(
@@ -66,7 +65,7 @@ def open_xdf(
     """
     notes: list[str] = []
     contents = _load(path, notes)
-    chosen: dict[Modality, dict] = {}
+    chosen: dict[Modality, XdfStream] = {}
     for modality in ("eeg", "fnirs"):
         stream = _choose(path, contents, modality, (streams or {}).get(modality), notes)
         if stream is not None:
@@ -75,13 +74,30 @@ def open_xdf(
         raise mismatch(
             path,
             expected="samples in a stream of type EEG or NIRS",
-            found=name_some(map(_describe, contents)) or "no streams",
+            found=name_some(map(str, contents)) or "no streams",
             remedy="name the stream, as dataset.streams in the configuration",
         )
-    try:
-        grids = {m: lay_grid(np.asarray(s["time_stamps"])) for m, s in chosen.items()}
-    except InputError as error:
-        raise DataError(f"{path}: {error}") from error
+    wrap = partial(_wrap, path, contents, chosen, columns, notes)
+    return guarded(path, wrap, remedy=_REMEDY)
+
+
+def _wrap(
+    path: Path,
+    contents: Sequence[XdfStream],
+    chosen: Mapping[Modality, XdfStream],
+    columns: Sequence[Column] | None,
+    notes: list[str],
+) -> tuple[Stream, ...]:
+    """Bring the streams that were chosen onto one time axis, with all markers."""
+    grids = {m: lay_grid(s.times_s) for m, s in chosen.items()}
+    if any(stream.is_synchronized for stream in contents):
+        used = [*chosen.values(), *(s for s in contents if s.has_markers)]
+        alone = [repr(s.name) for s in used if s.n_samples and not s.is_synchronized]
+        if alone:
+            notes.append(
+                f"the clock of {name_some(alone)} was never compared with the others, "
+                "and is taken for that of the recorder"
+            )
     origin_s = min(grid.start_s for grid in grids.values())
     annotations = _annotations(contents, origin_s, notes)
     found = []
@@ -102,7 +118,7 @@ def _same(recording: Recording) -> Recording:
     return recording
 
 
-def _load(path: Path, notes: list[str]) -> list[dict]:
+def _load(path: Path, notes: list[str]) -> list[XdfStream]:
     """Read all streams, with time stamps on one clock."""
     try:
         import pyxdf
@@ -111,100 +127,66 @@ def _load(path: Path, notes: list[str]) -> list[dict]:
             f"{path}: reading XDF takes pyxdf; install it with: pip install "
             "'merps[xdf]'"
         ) from error
-    try:
-        part = measure_whole_part(path)
-        if not part.is_xdf:
-            raise mismatch(
-                path,
-                expected="XDF",
-                found="a file that does not begin with XDF:",
-                remedy="pass a file of LabRecorder",
-            )
-        source: Any = path
-        if part.note is not None:
-            notes.append(part.note)
-            with path.open("rb") as file:
-                source = io.BytesIO(file.read(part.n_bytes))
-        with _silence(logging.getLogger("pyxdf")):  # it repeats what we tell
-            contents, _ = pyxdf.load_xdf(
-                source, synchronize_clocks=True, dejitter_timestamps=False
-            )
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise SpaceError(f"{path}: no memory for its samples") from error
-    except Exception as error:  # it raises whatever it likes on a damaged file
-        raise DataError(
-            f"{path}: cannot be read as XDF ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); pass a whole file"
-        ) from error
-    return contents
+    part = guarded(path, partial(measure_whole_part, path), remedy=_REMEDY)
+    if not part.is_xdf:
+        raise mismatch(
+            path,
+            expected="XDF",
+            found="a file that does not begin with XDF:",
+            remedy="pass a file of LabRecorder",
+        )
+    source: Any = path
+    if part.note is not None:
+        notes.append(part.note)
+        with path.open("rb") as file:
+            source = io.BytesIO(file.read(part.n_bytes))
 
-
-@contextmanager
-def _silence(logger: logging.Logger) -> Iterator[None]:
-    """Let a logger say nothing, one thread at a time."""
-    with _LOCK:
+    def load() -> list[dict]:
+        logger = logging.getLogger("pyxdf")
         former = logger.level
-        logger.setLevel(logging.CRITICAL)
+        logger.setLevel(logging.CRITICAL)  # it repeats what we tell
         try:
-            yield
+            return pyxdf.load_xdf(
+                source, synchronize_clocks=True, dejitter_timestamps=False
+            )[0]
         finally:
             logger.setLevel(former)
+
+    return list(map(XdfStream, quietly(path, load, remedy=_REMEDY)))
 
 
 def _choose(
     path: Path,
-    contents: Sequence[dict],
+    contents: Sequence[XdfStream],
     modality: Modality,
     name: str | None,
     notes: list[str],
-) -> dict | None:
+) -> XdfStream | None:
     """Choose the stream of a modality: the one named, or the one with most channels."""
     if name is not None:
-        named = [s for s in contents if _fact(s, "name") == name and _n_samples(s) > 1]
+        named = [s for s in contents if s.name == name and s.is_numeric]
         if not named:
             raise mismatch(
                 path,
-                expected=f"samples in a stream {name!r}",
-                found=name_some(map(_describe, contents)) or "no streams",
+                expected=f"samples of numbers in a stream {name!r}",
+                found=name_some(map(str, contents)) or "no streams",
                 remedy="correct dataset.streams in the configuration",
             )
         return named[0]
-    fitting = [s for s in contents if _modality(s) == modality and _is_regular(s)]
+    fitting = [s for s in contents if s.modality == modality and s.is_regular]
     if not fitting:
         return None
-    widest = max(fitting, key=lambda s: int(_fact(s, "channel_count")))
-    others = [repr(_fact(s, "name")) for s in fitting if s is not widest]
+    widest = max(fitting, key=lambda s: s.n_channels)
+    others = [repr(s.name) for s in fitting if s is not widest]
     if others:
-        notes.append(
-            f"{_fact(widest, 'name')!r} is read as {modality}, {name_some(others)} not"
-        )
+        notes.append(f"{widest.name!r} is read as {modality}, {name_some(others)} not")
     return widest
 
 
-def _modality(stream: dict) -> str | None:
-    """Tell what a stream is by its type, or by the types of its channels."""
-    known = _MODALITIES.get(_fact(stream, "type").strip().lower())
-    if known:
-        return known
-    types = {row.get("type", "").lower() for row in _channel_rows(stream)}
-    return next((_MODALITIES[kind] for kind in sorted(types & set(_MODALITIES))), None)
-
-
-def _is_regular(stream: dict) -> bool:
-    """Tell that a stream has samples of numbers at some rate."""
-    return (
-        _n_samples(stream) > 1
-        and _fact(stream, "channel_format") != "string"
-        and float(_fact(stream, "nominal_srate") or 0) > 0
-    )
-
-
-def _eeg(path: Path, stream: dict, grid: Grid, notes: list[str]) -> Recording:
+def _eeg(path: Path, stream: XdfStream, grid: Grid, notes: list[str]) -> Recording:
     """Wrap a stream of EEG in volts."""
-    x_ct = onto_grid(np.asarray(stream["time_series"], dtype=np.float64), grid)
-    rows = _channel_rows(stream)
+    x_ct = onto_grid(stream.samples, grid)
+    rows = stream.channels
     names = [row.get("label", "") or f"ch{k + 1}" for k, row in enumerate(rows)]
     if len(rows) != len(x_ct):
         names = [f"ch{k + 1}" for k in range(len(x_ct))]
@@ -220,7 +202,7 @@ def _eeg(path: Path, stream: dict, grid: Grid, notes: list[str]) -> Recording:
         raise mismatch(
             path,
             expected="channels of EEG",
-            found=name_some(sorted(set(types))),
+            found=name_some(sorted(set(types))) or "none",
             remedy="name another stream, as dataset.streams in the configuration",
         )
     units = [rows[k].get("unit", "") for k in kept]
@@ -228,7 +210,9 @@ def _eeg(path: Path, stream: dict, grid: Grid, notes: list[str]) -> Recording:
         notes.append("the unit of its EEG is not stated, microvolts are assumed")
     scales = [_to_volts(path, unit) for unit in units]
     own = tuple(types[k] for k in kept)
-    cleaned = clean_names(names)
+    if len(set(names)) < len(names):
+        notes.append("channels that share a name are told apart by numbers")
+    cleaned = clean_names(distinct_names(names))
     return Recording(
         signal=x_ct[kept] * np.array(scales)[:, None],
         rate_hz=grid.rate_hz,
@@ -242,21 +226,22 @@ def _eeg(path: Path, stream: dict, grid: Grid, notes: list[str]) -> Recording:
 
 def _fnirs(
     path: Path,
-    stream: dict,
+    stream: XdfStream,
     grid: Grid,
     notes: list[str],
     *,
     columns: Sequence[Column] | None,
 ) -> Recording:
     """Wrap a stream of fNIRS, by pair and wavelength where these are known."""
-    x_ct = onto_grid(np.asarray(stream["time_series"], dtype=np.float64), grid)
+    x_ct = onto_grid(stream.samples, grid)
     if columns is None:
-        columns = [_column(row) for row in _channel_rows(stream)]
+        rows = stream.channels
+        columns = [_column(row) for row in rows] if len(rows) == len(x_ct) else []
     elif len(columns) > len(x_ct):
         raise mismatch(
             path,
             expected=f"{len(columns)} columns, as the table of channels lists",
-            found=f"{len(x_ct)} in the stream {_fact(stream, 'name')!r}",
+            found=f"{len(x_ct)} in the stream {stream.name!r}",
             remedy="correct dataset.channels in the configuration",
         )
     pairs, kinds, places = pairs_and_kinds(columns)
@@ -297,88 +282,53 @@ def _column(row: Mapping[str, str]) -> Column:
 
 def _to_volts(path: Path, unit: str) -> float:
     """Return the factor of a unit to volts; microvolts where none is stated."""
-    known = {name.lower(): scale for name, scale in VOLTS.items()}
-    known |= {"": 1e-6, "microvolts": 1e-6, "microvolt": 1e-6, "\u03bcv": 1e-6}
-    known |= {"millivolts": 1e-3, "volts": 1.0, "volt": 1.0}
-    if unit.strip().lower() not in known:
+    scale = volts_in(unit) if unit.strip() else 1e-6
+    if scale is None:
         raise mismatch(
             path,
             expected="EEG in volts, millivolts or microvolts",
             found=f"unit {unit[:40]!r}",
             remedy="name another stream, as dataset.streams in the configuration",
         )
-    return known[unit.strip().lower()]
+    return scale
 
 
 def _annotations(
-    contents: Sequence[dict], origin_s: float, notes: list[str]
+    contents: Sequence[XdfStream], origin_s: float, notes: list[str]
 ) -> tuple[Annotation, ...]:
     """Return the markers of all streams; those of copies count once."""
     taken: list[tuple[list[str], np.ndarray]] = []
     found = []
     for stream in contents:
-        if (
-            float(_fact(stream, "nominal_srate") or 0) > 0
-            and _fact(stream, "channel_format") != "string"
-        ):
+        every = stream.markers if stream.has_markers else []
+        marks = [(time_s, label) for time_s, label in every if np.isfinite(time_s)]
+        if len(marks) < len(every):
+            n_lost = len(every) - len(marks)
+            notes.append(f"{n_lost} markers of {stream.name!r} have no time")
+        if not marks:
             continue
-        times_s = np.asarray(stream["time_stamps"], dtype=np.float64)
-        labels = [str(row[0] if np.ndim(row) else row) for row in stream["time_series"]]
-        if not labels:
-            continue
+        labels = [label for _, label in marks]
+        times_s = np.array([time_s for time_s, _ in marks])
         if any(
             labels == others and np.abs(times_s - stamps).max() <= _SAME_S
             for others, stamps in taken
         ):
             notes.append(
-                f"{len(labels)} markers of {_fact(stream, 'name')!r} repeat those of "
-                "another stream, and count once"
+                f"{len(labels)} markers of {stream.name!r} repeat those of another "
+                "stream, and count once"
             )
             continue
         taken.append((labels, times_s))
-        found += [
-            Annotation(float(time_s - origin_s), 0.0, label)
-            for time_s, label in zip(times_s, labels, strict=True)
-        ]
+        found += [Annotation(time_s - origin_s, 0.0, label) for time_s, label in marks]
     return drop_repeated(found)[0]
 
 
-def _note_rate(stream: dict, grid: Grid, notes: list[str]) -> None:
+def _note_rate(stream: XdfStream, grid: Grid, notes: list[str]) -> None:
     """Say so where time stamps contradict the stated rate."""
-    nominal_hz = float(_fact(stream, "nominal_srate"))
-    if abs(grid.rate_hz / nominal_hz - 1) > 1e-3:
-        name = _fact(stream, "name")
+    nominal_hz = stream.nominal_hz
+    if abs(grid.rate_hz - nominal_hz) > 1e-3 * nominal_hz:
+        name = stream.name
         notes.append(
             f"{name!r} states {nominal_hz:.4g} Hz, but its time stamps "
             f"say {grid.rate_hz:.4g} Hz, which counts"
         )
-
-
-def _channel_rows(stream: dict) -> list[dict[str, str]]:
-    """Return what a stream says about its channels, one mapping each."""
-    rows: Any = stream["info"].get("desc")
-    for name in ("channels", "channel"):
-        first = rows[0] if isinstance(rows, list) and rows else None
-        rows = first.get(name) if isinstance(first, Mapping) else None
-    return [
-        {key: str(value[0]) for key, value in row.items() if value and value[0]}
-        for row in rows or []
-        if isinstance(row, Mapping)
-    ]
-
-
-def _fact(stream: dict, name: str) -> str:
-    """Return one fact of a stream as text."""
-    value = stream["info"].get(name) or [""]
-    return str(value[0] if isinstance(value, list) else value)
-
-
-def _n_samples(stream: dict) -> int:
-    """Return how many samples a stream has."""
-    return len(stream["time_stamps"])
-
-
-def _describe(stream: dict) -> str:
-    """Name a stream for a message."""
-    name, kind = _fact(stream, "name"), _fact(stream, "type")
-    return f"{name!r} of type {kind!r} with {_n_samples(stream)} samples"

@@ -1,12 +1,20 @@
 """How much of an XDF file is whole."""
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 _MAGIC = b"XDF:"
-_SAMPLES = 3
+_HEADER, _SAMPLES = 2, 3
+#: Bytes of one value; of text, those of its length.
+_WIDTHS = {
+    **{b"double64": 8, b"float32": 4, b"string": 2},
+    **{b"int8": 1, b"int16": 2, b"int32": 4, b"int64": 8},
+}
+_COUNT = re.compile(rb"<channel_count>\s*(\d{1,18})\s*<")
+_FORMAT = re.compile(rb"<channel_format>\s*(\w+)\s*<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +63,14 @@ def measure_whole_part(path: Path) -> WholePart:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return WholePart(0, size, False)
-        end = len(_MAGIC)
-        while (stop := _chunk_end(file, size)) is not None:
+        end, sample_bytes = len(_MAGIC), {}
+        while (stop := _chunk_end(file, size, sample_bytes)) is not None:
             end = stop
             file.seek(end)
     return WholePart(end, size, True)
 
 
-def _chunk_end(file: BinaryIO, size: int) -> int | None:
+def _chunk_end(file: BinaryIO, size: int, sample_bytes: dict[bytes, int]) -> int | None:
     """Return where the chunk at this place ends; None if it is none, or not whole."""
     length = _variable_int(file)
     if length is None or length < 2:
@@ -71,11 +79,16 @@ def _chunk_end(file: BinaryIO, size: int) -> int | None:
     if stop > size:
         return None
     (tag,) = struct.unpack("<H", file.read(2))
-    if tag == _SAMPLES:
-        file.seek(4, 1)
-        n_samples = _variable_int(file)
-        # A sample takes two bytes at least: a flag for its time, and a value.
-        if n_samples is None or 2 * n_samples > stop - file.tell():
+    if tag == _HEADER:
+        stream, text = file.read(4), file.read(max(0, length - 6))
+        count, form = _COUNT.search(text), _FORMAT.search(text)
+        if count and form:  # one more byte is a flag for the time
+            width = _WIDTHS.get(form[1], 1)
+            sample_bytes[stream] = 1 + width * int(count[1])
+    elif tag == _SAMPLES:
+        stream, n_samples = file.read(4), _variable_int(file)
+        least = sample_bytes.get(stream, 2)
+        if n_samples is None or least * n_samples > stop - file.tell():
             return None
     return stop
 
