@@ -1,6 +1,5 @@
 """A first look at any folder, and the configuration that it seems to need."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,19 @@ from typing import Any
 import numpy as np
 
 from merps.datasets.bids import list_bids
-from merps.datasets.doubts import MOST_STIMULI, tell_doubts
+from merps.datasets.describing import (
+    file_lines,
+    quote,
+    reading_lines,
+    stimulus_lines,
+)
+from merps.datasets.doubts import tell_doubts
 from merps.datasets.generalizing import find_beside, generalize
 from merps.datasets.guessing import Guess, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
 from merps.datasets.lab import WHOLE, find_recordings, name_absent
 from merps.datasets.lab_records import LabFile
-from merps.datasets.labels import count_labels, rated_labels
+from merps.datasets.labels import rated_labels
 from merps.datasets.layout import find_folder
 from merps.datasets.looking import (
     Look,
@@ -29,7 +34,6 @@ from merps.datasets.looking import (
     tell_problems,
     tell_signals,
 )
-from merps.datasets.montages import standard_positions
 from merps.datasets.templates import Template
 from merps.datasets.tying import match_people, propose_synchrony
 from merps.errors import DataError, InputError, mismatch
@@ -39,15 +43,12 @@ from merps.store.files import replace_file, writing
 
 logger = logging.getLogger(__name__)
 
-_MONTAGE = "colin27_1005"
 #: Scales of ratings that are looked for, the tightest one that holds all counts.
 _SCALES = (
     *((-1.0, 1.0), (0.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0)),
     *((-100.0, 100.0), (0.0, 100.0), (1.0, 255.0), (0.0, 255.0), (-1000.0, 1000.0)),
 )
 _BIDS = re.compile(r"sub-[^/]+/(ses-[^/]+/)?(eeg|nirs)/")
-#: Most annotations that are written down as stimuli.
-_NAMED = 40
 #: Most files that are opened for a look.
 _OPENED = 200
 
@@ -206,11 +207,11 @@ def _propose(root: Path, out: Path) -> Proposal:
         *(f"# WARNING: {text}" for text in look.warnings),
         "",
         "dataset:",
-        *_file_lines(guesses, is_bids),
+        *file_lines(guesses, is_bids),
         *clocks,
-        *_stimulus_lines(look, owners, marked),
+        *stimulus_lines(look, owners, marked),
         *targets,
-        *_reading_lines(look),
+        *reading_lines(look),
         *propose_kinds(look),
     ]
     return Proposal(
@@ -275,72 +276,6 @@ def _comment(findings: Sequence[str]) -> list[str]:
     return ["#", "# Found:", *(f"#   {text}" for text in findings)]
 
 
-def _file_lines(guesses: Sequence[Guess], is_bids: bool) -> list[str]:
-    """Return the part that says which files are whose."""
-    if is_bids:
-        return [
-            "  layout: bids        # EEG and fNIRS of one subject and run are joined"
-        ]
-    lines = [
-        "  files:              # the first path that fits counts; {person}, {session}",
-        "                      # and {stimulus} are names, * anything, **/ any folders",
-    ]
-    for guess in guesses:
-        size = counted(len(guess.files), "file")
-        lines.append(f"    - path: {_quote(guess.path)}   # {size}")
-        if guess.person is not None:
-            lines.append(f"      person: {_quote(guess.person)}")
-        if guess.is_rest:
-            lines.append(
-                "      rest: true  # a guess by the name: what trials start from"
-            )
-    return lines
-
-
-def _stimulus_lines(
-    look: Look,
-    owners: Mapping[str, Mapping[str, str]],
-    marked: Mapping[str, Mapping[str, str]],
-) -> list[str]:
-    """Return the part that says what the stimuli are."""
-    names = {own["stimulus"] for own in (marked or owners).values()}
-    numbered = [
-        f"    V{number:02d}: {_quote(name)}"
-        for number, name in enumerate(sorted(names, key=natural_order), start=1)
-    ]
-    if 0 < len(numbered) <= MOST_STIMULI:
-        numbered.insert(
-            0, "  stimuli:            # the same number is the same stimulus for all"
-        )
-    if marked:
-        return [
-            "  onsets: annotations # a guess: tables of ratings are called after these",
-            *numbered,
-            "  duration_s: null    # as long as they are rated",
-        ]
-    onsets = "  onsets: file        # a file is a stimulus, from its first sample on"
-    return [onsets, *numbered, *_label_lines(look)]
-
-
-def _label_lines(look: Look) -> list[str]:
-    """Return what to write if stimuli begin at annotations, ready to be taken over."""
-    labels, names = count_labels(look)
-    if not labels:
-        return []
-    text = ", ".join(f"{_clip(label)} ({n})" for label, n in labels.most_common(8))
-    stimuli = [f"  #     V{k:02d}: {_quote(name)}" for k, name in enumerate(names, 1)]
-    return [
-        f"  # Annotations in the files: {text}.",
-        "  # If stimuli begin at some of them (the second 'a' of a file is 'a#2'), put",
-        "  # this in place of onsets and stimuli, without names that are no stimuli:",
-        "  #   onsets: annotations",
-        "  #   stimuli:",
-        *stimuli[:_NAMED],
-        *(["  #     ..."] if len(stimuli) > _NAMED else []),
-        "  #   duration_s: null    # seconds, where annotations have no duration",
-    ]
-
-
 def _find_targets(
     look: Look,
     owners: Mapping[str, Mapping[str, str]],
@@ -366,8 +301,8 @@ def _find_targets(
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     size = counted(len(fitting), "table")
     look.findings.append(f"ratings in {size}, from {low:g} to {high:g}")
-    lines = ["  targets:", f"    path: {_quote(path)}"]
-    lines += [f"    {name}: {_quote(column)}" for name, column in columns.items()]
+    lines = ["  targets:", f"    path: {quote(path)}"]
+    lines += [f"    {name}: {quote(column)}" for name, column in columns.items()]
     if low >= 1 and 10 < high <= 255:
         return [*lines, "    scale: null       # 1 to 255, as the ratings are"]
     scale = next((s for s in _SCALES if s[0] <= low and high <= s[1]), (low, high))
@@ -378,44 +313,3 @@ def _find_targets(
         *lines,
         f"    scale: [{scale[0]:g}, {scale[1]:g}]     # a guess; it becomes 1 to 255",
     ]
-
-
-def _reading_lines(look: Look) -> list[str]:
-    """Return the part that says how files are read."""
-    lines = []
-    eeg = [s.header for s in look.of("eeg") if s.header.positions is None]
-    if eeg:
-        known = standard_positions(_MONTAGE)
-        names = {name.upper() for header in eeg for name in header.channels}
-        share = len(names & set(known)) / len(names)
-        if share >= 0.5:
-            lines.append(
-                f"  montage: {_MONTAGE} # positions by name, for EEG without any; "
-                "null: none"
-            )
-    for unit in [*look.length_units][:1]:
-        lines += [
-            "  # WARNING: the files state another unit, with which no light would come",
-            "  # back from a brain. Concentrations depend on it: make sure.",
-            f"  length_unit: {unit}",
-        ]
-    if any(
-        "state no wavelengths" in note for s in look.of("fnirs") for note in s.notes
-    ):
-        lines += [
-            "  channels: null      # a table of the fNIRS columns as channels.tsv in",
-            "                      # BIDS: name, source, detector, wavelength_nominal",
-        ]
-    return lines
-
-
-def _quote(text: str) -> str:
-    """Return a text as YAML takes it literally."""
-    if not text.isprintable():
-        return json.dumps(text)
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _clip(label: str) -> str:
-    """Return a label on one line, short."""
-    return " ".join(label.split())[:30]

@@ -3,11 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
+from merps.datasets.lab import MOST_STIMULI
 from merps.datasets.looking import Look
 from merps.predictions import name_some
-
-#: Stimuli have three digits.
-MOST_STIMULI = 999
 
 
 def tell_doubts(look: Look, owners: Mapping[str, Mapping[str, str]]) -> None:

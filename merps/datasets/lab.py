@@ -19,8 +19,9 @@ from merps.samples import natural_order, parse_sample_id
 
 #: Name of the stimulus where paths and annotations name none.
 WHOLE = "recording"
+#: Numbers of stimuli have up to three digits.
+MOST_STIMULI = 999
 _SOURCE = "unlisted"
-_MOST_STIMULI = 999
 _COMPANIONS = (".eeg", ".vmrk", ".fdt", ".dat")
 
 
@@ -323,9 +324,9 @@ def _number_stimuli(
         )
     names = {file.stimulus for file in files if not file.is_rest}
     names = sorted(names, key=natural_order)
-    if len(names) > _MOST_STIMULI:
+    if len(names) > MOST_STIMULI:
         raise ConfigError(
-            f"the paths name {len(names)} stimuli, more than {_MOST_STIMULI}; does "
+            f"the paths name {len(names)} stimuli, more than {MOST_STIMULI}; does "
             "{stimulus} stand for a person or a date?"
         )
     return {name: f"V{number:02d}" for number, name in enumerate(names, start=1)}
