@@ -76,6 +76,24 @@ def test_planted_effect_is_added_to_new_stimuli(rng):
     assert score(fusion.predict(test), test.targets)["pearson"] > better + 0.05
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_trials_of_one_person_are_added_if_they_tell(is_told):
+    """Twelve trials with levels of their own: without effect, 1 % pass and not 3 %."""
+    passed = []
+    for seed in range(20 if is_told else 60):
+        rng = np.random.default_rng(seed)
+        samples = make_samples(rng, n_people=1, lengths=(20,) * 12, n_features=4)
+        level = rng.uniform(-1, 1, size=(12, 2))
+        told = rng.normal(size=(12, 4))
+        if is_told:
+            told[:, :2] = level + 0.05 * told[:, :2]
+        samples.features[:] = told.repeat(20, axis=0) + 0.01 * samples.features
+        ratings = 128 + 100 * level.repeat(20, axis=0) + 10 * rng.normal(size=(240, 2))
+        fusion = ResidualFusion().fit(samples.with_targets(np.clip(ratings, 1, 255)))
+        passed += [*(fusion.gain_new_[0] > 0)]
+    assert np.mean(passed) > 0.5 if is_told else np.mean(passed) < 0.02
+
+
 @pytest.mark.parametrize("kind", ["known", "new"])
 def test_each_kind_of_stimulus_has_its_own_gain(rng, kind):
     samples = make_samples(rng, n_people=8, lengths=(20,) * 6, effect=2.0)

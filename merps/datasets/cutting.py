@@ -307,7 +307,9 @@ def reconcile(
             where,
             expected="at least 1 s",
             found=f"{length_s:.3g} s by {teller}",
-            remedy="give dataset.duration_s, or leave it out of dataset.stimuli",
+            remedy="give dataset.duration_s, or leave it out of dataset.stimuli"
+            if is_marked
+            else "leave the file out, or pass the whole recording",
         )
     cuts = {}
     for modality, span in spans.items():

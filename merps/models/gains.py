@@ -9,7 +9,6 @@ from scipy.special import stdtrit
 
 from merps.scores import HIGHEST, LOWEST
 
-_CONFIDENCE = 0.99
 _FEWEST_GROUPS = 3
 _LEAST_STEP = 1e-3  # of the error of the prior: what lessens it by less is not worth it
 
@@ -41,6 +40,7 @@ def choose_gains(
     groups: Int[np.ndarray, " sample"],
     *,
     gains: Sequence[float],
+    confidence: float,
 ) -> Choice:
     """Choose how much of each model to add to a prior, by the absolute error.
 
@@ -48,7 +48,7 @@ def choose_gains(
     and `gains`, until no change lessens it by a thousandth; so what a second model
     adds is only what the first does not know. The width with the smallest error wins.
     All of it is then held against nothing: unless the improvement passes a one-sided
-    t-test at the 1 % level over groups, nothing is added, since the best of many gains
+    t-test over groups, nothing is added, since the best of many gains
     looks better by chance alone.
 
     All that is done around the course that other people have rated. Of a new stimulus
@@ -70,6 +70,8 @@ def choose_gains(
         Numbers from 0 of the person of each row, or of what else is independent.
     gains : sequence of float
         Ascending, the first is zero.
+    confidence : float
+        Of the one-sided t-test over groups, such as 0.99.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def choose_gains(
     better = np.abs(course - target) - np.abs(fused(course, total) - target)
     prior_mae = float(np.abs(prior - target).mean())
     mae = float(np.abs(fused(prior, total) - target).mean())
-    if not (_surely_positive(better, groups) and mae < prior_mae):
+    if not (_surely_positive(better, groups, confidence) and mae < prior_mae):
         return Choice(np.zeros_like(chosen), place, prior_mae, prior_mae)
     return Choice(chosen, place, mae, prior_mae)
 
@@ -131,7 +133,9 @@ def _descend(
 
 
 def _surely_positive(
-    better: Float64[np.ndarray, " sample"], groups: Int[np.ndarray, " sample"]
+    better: Float64[np.ndarray, " sample"],
+    groups: Int[np.ndarray, " sample"],
+    confidence: float,
 ) -> bool:
     """Tell whether the mean over groups of an improvement passes a t-test."""
     counts = np.bincount(groups)
@@ -140,5 +144,5 @@ def _surely_positive(
         return False
     mean_g = np.bincount(groups, weights=better)[there] / counts[there]
     standard_error = mean_g.std(ddof=1) / np.sqrt(len(mean_g))
-    needed = stdtrit(len(mean_g) - 1, _CONFIDENCE) * standard_error
+    needed = stdtrit(len(mean_g) - 1, confidence) * standard_error
     return bool(mean_g.mean() > needed)
