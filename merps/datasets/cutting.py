@@ -55,24 +55,6 @@ class Span:
         header = self.stream.header
         return header.start_s + header.duration_s - self.onset_s
 
-    def is_same(self, other: "Span") -> bool:
-        """Tell that another span is the same part of the same stream.
-
-        Parameters
-        ----------
-        other : Span
-            The other one.
-
-        Returns
-        -------
-        bool
-            False also where they differ in what ties them.
-        """
-        own, theirs = (
-            (s.file.path, s.stream.modality, s.onset_s, s.tie) for s in (self, other)
-        )
-        return own == theirs
-
 
 @dataclass(frozen=True)
 class Cut:

@@ -111,7 +111,7 @@ class Gathered:
                 remedy="add it to dataset.stimuli",
             )
         own = self.spans.setdefault(name, {})
-        if modality in own and own[modality].is_same(span):
+        if modality in own and _is_same(own[modality], span):
             return  # a recording that goes with several of the other device
         if self._is_untied(span, *own.values()):
             text = (
@@ -224,6 +224,12 @@ def _stated(eeg: _Pair, fnirs: _Pair) -> Tie | None:
         return None
     offset_s = later_s + headers[0].start_s - headers[1].start_s
     return Tie(Clock(offset_s, slope_ppm=0.0, residual_ms=0.0, n_events=0))
+
+
+def _is_same(one: Span, other: Span) -> bool:
+    """Tell that two spans are the same part of the same stream, on the same clock."""
+    facts = [(s.file.path, s.stream.modality, s.onset_s, s.tie) for s in (one, other)]
+    return facts[0] == facts[1]
 
 
 def _open(file: LabFile, options: LabOptions) -> list[Stream]:
