@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from merps.datasets.lab import WHOLE, LabDataset, open_lab
+from merps.datasets.lab import LabDataset, open_lab
 from merps.datasets.lab_records import LabPlan, LabSurvey
 from merps.datasets.layout import Problem
 from merps.datasets.manifest import load_manifest
 from merps.datasets.mer_ps import MerPsDataset, open_dataset
 from merps.datasets.side_files import SAMPLE_IDS
 from merps.datasets.survey import Survey, TrialPlan
+from merps.datasets.words import WHOLE
 from merps.errors import DataError
 from merps.options import Config
 from merps.predictions import name_some, read_targets

@@ -20,7 +20,7 @@ from merps.datasets.doubts import tell_doubts
 from merps.datasets.generalizing import find_beside, generalize
 from merps.datasets.guessing import Guess, guess_distinct, name_one
 from merps.datasets.kinds import propose_kinds
-from merps.datasets.lab import WHOLE, find_recordings, name_absent
+from merps.datasets.lab import find_recordings, name_absent
 from merps.datasets.lab_records import LabFile
 from merps.datasets.labels import rated_labels
 from merps.datasets.layout import find_folder
@@ -36,6 +36,7 @@ from merps.datasets.looking import (
 )
 from merps.datasets.templates import Template
 from merps.datasets.tying import match_people, propose_synchrony
+from merps.datasets.words import WHOLE
 from merps.errors import DataError, InputError, mismatch
 from merps.predictions import name_some
 from merps.samples import natural_order

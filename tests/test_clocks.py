@@ -333,12 +333,69 @@ def test_events_of_both_are_joined():
     assert [(m.onset_s, m.label) for m in joined] == [(10, "one"), (50, "two")]
 
 
+def test_repeated_events_count_from_before_the_eeg_was_started():
+    eeg = replace(marks([50.0], ["a"]), start_s=20.0)
+    fnirs = marks([10.0, 30.0, 50.01], ["a", "a", "a"])
+    joined = join_events(eeg, fnirs, {"a", "a#2"}, tolerance_s=0.05)
+    assert [m.onset_s for m in joined] == [10, 50]  # the EEG would have seen that at 30
+    joined = join_events(eeg, fnirs, {"a"}, tolerance_s=0.05)
+    assert [m.onset_s for m in joined] == [50]
+
+
 def test_recordings_go_together_by_name_or_where_one_is_alone():
     assert pair_up("ab", "bc", str) == [("b", "b")]
     assert pair_up("a", "bc", str) == [("a", "b"), ("a", "c")]
     assert pair_up("ab", "c", str) == [("a", "c"), ("b", "c")]
     assert pair_up("ab", "cd", str) == []
     assert pair_up("", "cd", str) == []
+    for names in (
+        ("recording", "a x"),
+        ("a", "a x"),
+        ("task-x_run-1", "task-x"),
+    ):
+        assert len(pair_up(names[:1], names[1:], str)) == 1
+        assert len(pair_up(names[1:], names[:1], str)) == 1
+    for names in (("a x", "b x"), ("happy", "sad")):  # the partner of each is absent
+        assert pair_up(names[:1], names[1:], str) == []
+
+
+@pytest.mark.parametrize("onsets", ["annotations", "file"])
+def test_files_of_other_sessions_do_not_become_one_trial(rng, tmp_path, onsets):
+    names = ("Stimulus/happy", "Stimulus/sad")
+    write_pair(tmp_path, "S01_a", rng, seconds=120, their_labels=names)
+    (tmp_path / "S01_a.snirf").rename(tmp_path / "S01_b.snirf")
+    is_marked = onsets == "annotations"
+    config = described(
+        *("{person}_{session}.vhdr", "{person}_{session}.snirf"),
+        onsets=onsets,
+        stimuli={"V01": names[0]} if is_marked else {},
+        duration_s=5.0 if is_marked else None,
+        synchrony=SynchronyConfig(),
+    )
+    trials, failures = read_all(tmp_path, config)
+    assert all(trial.eeg is None or trial.fnirs is None for trial in trials)
+    assert len(trials) + len(failures) == 2
+    if is_marked:
+        assert "is on another clock than that of S01_a.vhdr" in failures[0]
+
+
+def test_one_long_eeg_and_an_fnirs_for_each_half(rng, tmp_path):
+    write_pair(tmp_path, "S01", rng, labels=tuple("abcdefg"), n_events=7, missing=())
+    content = (tmp_path / "S01.snirf").read_bytes()
+    for half in "xy":  # both have the events
+        (tmp_path / f"S01_{half}.snirf").write_bytes(content)
+    (tmp_path / "S01.snirf").unlink()
+    config = described(
+        *("{person}.vhdr", "{person}_{session}.snirf"),
+        onsets="annotations",
+        stimuli={"V01": "Stimulus/a"},
+        duration_s=20.0,
+        synchrony=SynchronyConfig(),
+    )
+    trials, failures = read_all(tmp_path, config)
+    assert len(trials) == 1
+    (message,) = failures  # of the fNIRS, and none of the EEG that goes with both
+    assert "fNIRS of 'Stimulus/a' is in S01_x.snirf already" in message
 
 
 def test_a_clock_moves_header_and_samples(rng):

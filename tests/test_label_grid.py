@@ -1,10 +1,18 @@
 """Files whose stated rate is wrong, and whose ratings tell the right one."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
 import pytest
 from recorded import make_intensity, write_edf, write_fnirs
 from test_lab import described, read_all, write_ratings
 
 from merps.dataset_options import SynchronyConfig
+from merps.datasets.gathering import gather
+from merps.datasets.lab_records import LabFile, LabOptions
+from merps.readers.streams import Stream
+from merps.recording import Recording
 
 SECONDS = (40, 47, 61, 75, 90, 118)
 NAMES = ["Cz", "Pz"]
@@ -64,6 +72,29 @@ def test_few_ratings_leave_the_stated_rate(rng, tmp_path):
     for trial in trials:
         assert trial.eeg.rate_hz == 100
         assert any("too few rated recordings" in note for note in trial.notes)
+
+
+def test_labels_are_not_mixed_with_times_of_acquisition(rng):
+    begun = datetime(2026, 1, 1, 12)
+
+    def file(modality, later_s):
+        header = Recording(
+            rng.normal(size=(1, 600)), 10.0, 0.0, ("a",), quantity="voltage", unit="V"
+        )
+        return LabFile(
+            Path(f"P1.{modality}"),
+            *("P1", "x", {}),
+            open=lambda path, **how: (Stream(modality, header, lambda: header),),
+            acquired=begun + timedelta(seconds=later_s),
+        )
+
+    files = [file("eeg", 0), file("fnirs", 20)]
+    options = LabOptions(Path(), {"x": "V01"}, False, None, 0.0, None, {}, None)
+    skipped_s = [
+        [span.skipped_s for span in gather(files, own).spans["x"].values()]
+        for own in (options, replace(options, by_labels=True))
+    ]
+    assert skipped_s == [[20, 20], [0, 0]]  # files begin with their labels
 
 
 def test_labels_need_files_that_begin_with_them():

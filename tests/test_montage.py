@@ -39,6 +39,12 @@ def test_channels_are_found_however_they_are_spelled(recorded, expected):
                 assert value == place + band * len(recorded)
 
 
+def test_a_model_of_both_names_keeps_them_apart():
+    names = ["eeg/alpha/T3", "eeg/alpha/T7"]
+    found = match_montage(samples_with(names[:1]), names)
+    assert found.feature_names == ("eeg/alpha/T3",)
+
+
 def test_channels_that_a_model_misses_are_told(caplog):
     names = ["eeg/alpha/fcz", "eeg/beta/fcz", "fnirs/HbO/S1_D1/mean"]
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ from test_lab import NAMES, described, read_all
 from test_proposal import from_folder_to_store
 
 from merps.dataset_options import FilesConfig
+from merps.datasets.lab_records import LabFile
 from merps.datasets.rests import REST_GAP_S, as_rest_of, choose_rest, require_alike
 from merps.errors import DataError
+from merps.readers.streams import Stream
 from merps.recording import Recording
 
 
@@ -123,3 +126,20 @@ def test_without_a_rest_there_is_none():
     notes = []
     assert choose_rest((), None, notes) is None
     assert notes == []
+
+
+def test_the_rest_of_another_session_is_none():
+    of_b, of_any = (
+        (
+            LabFile(Path("rest.edf"), "P1", "rest", {"session": name}),
+            Stream("eeg", make(), make),
+        )
+        for name in ("b", "")
+    )
+    notes = []
+    assert choose_rest([of_any, of_b], "b", notes) is of_b[1]
+    assert choose_rest([of_b, of_any], "a", notes) is of_any[1]
+    assert notes == []
+    assert choose_rest([of_b], "a", notes) is None
+    assert notes == ["no rest is of session a"]
+    assert choose_rest([of_b], None, notes) is of_b[1]

@@ -11,6 +11,7 @@ from typing import Any
 from merps.datasets.lab_records import LabFile
 from merps.datasets.layout import Problem
 from merps.datasets.ratings import Ratings, read_ratings
+from merps.datasets.words import WHOLE
 from merps.errors import DataError, InputError, mismatch
 from merps.readers.columns import Column, read_table
 from merps.readers.guarding import MNE_REMEDY, quietly
@@ -150,7 +151,7 @@ def _file(path: Path, found: Any, suffix: str, problems: list[Problem]) -> LabFi
     return LabFile(
         path=path,
         person=person,
-        stimulus=stimulus or "recording",
+        stimulus=stimulus or WHOLE,
         names={
             "person": person,
             "stimulus": stimulus,

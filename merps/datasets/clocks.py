@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from merps.datasets.words import WHOLE
 from merps.errors import InputError, mismatch
 from merps.preprocessing.matching import Events, match_events
 from merps.preprocessing.synchrony import Clock, fit_clock
 from merps.readers.streams import Stream
 from merps.recording import Annotation, Recording
 
+_WORDS = re.compile(r"[^\s_]+")
 _CODE = re.compile(r"([0-9]+)(?:\.0+)?[^0-9]*$")
 #: A slope that is known no better is taken for none: clocks seldom drift more.
 _WORST_PPM = 100.0
@@ -200,7 +202,8 @@ def pair_up(
     """Tell which recordings of a person were made together.
 
     Those of one name are; where either device made only one recording, it goes with
-    all of the other.
+    all of the other. Two that have no like must not name different things, such as two
+    sessions: one name has all words of the other, or says nothing.
 
     Parameters
     ----------
@@ -217,6 +220,10 @@ def pair_up(
     pairs = [(e, f) for e in eeg for f in fnirs if name(e) == name(f)]
     if pairs or min(len(eeg), len(fnirs)) != 1:
         return pairs
+    if len(eeg) == len(fnirs):
+        words = [set(_WORDS.findall(name(own))) - {WHOLE} for own in (*eeg, *fnirs)]
+        if not (words[0] <= words[1] or words[1] <= words[0]):
+            return []
     return [(e, f) for e in eeg for f in fnirs]
 
 
@@ -227,7 +234,8 @@ def join_events(
 
     The device tells them in whose recording any of the labels stand, and the EEG where
     both do. Times are those of the EEG where it saw an event. Labels that one device
-    lacks are taken from the other.
+    lacks are taken from the other; so are those of repeated stimuli (``a#2``) from when
+    the EEG was not recorded, which would be counted from 1 else.
 
     Parameters
     ----------
@@ -257,9 +265,11 @@ def join_events(
     joined, told = [], set()
     for number, marks in enumerate(devices):
         chosen = {mark.label for mark in marks} & (labels - told)
+        repeated = {label for label in told if f"{label}#2" in labels}
         told |= chosen
         for k, mark in enumerate(marks):
-            if mark.label not in chosen:
+            is_unseen = not 0 <= mark.onset_s - eeg.start_s <= eeg.duration_s
+            if mark.label not in (chosen | repeated if is_unseen else chosen):
                 continue
             partner = partner_of[number].get(k)
             twin = mark if partner is None else devices[1 - number][partner]

@@ -111,6 +111,17 @@ class Gathered:
                 remedy="add it to dataset.stimuli",
             )
         own = self.spans.setdefault(name, {})
+        if modality in own and _is_same(own[modality], span):
+            return  # a recording that goes with several of the other device
+        if self._is_untied(span, *own.values()):
+            text = (
+                f"{span.file.path}: {NAMES[modality]} of {name!r} is on another clock "
+                f"than that of {next(iter(own.values())).file.path.name}, with which "
+                "it was not compared; give both one {session} and {stimulus} in "
+                "dataset.files if they were made together, or leave one file out"
+            )
+            self.failures.append((stimuli[name], text))
+            return
         if modality in own:
             text = (
                 f"{span.file.path}: {NAMES[modality]} of {name!r} is in "
@@ -120,6 +131,16 @@ class Gathered:
             self.failures.append((stimuli[name], text))
             return
         own[modality] = span
+
+    def _is_untied(self, *spans: Span) -> bool:
+        """Tell that two files with clocks of their own would become one trial."""
+        if self.options.synchrony is None or len(spans) != 2:
+            return False
+        one, other = spans
+        if one.stream.modality == other.stream.modality:
+            return False
+        is_tied = one.tie is not None or other.tie is not None
+        return one.file.path != other.file.path and not is_tied
 
 
 def gather(files: Sequence[LabFile], options: LabOptions) -> Gathered:
@@ -178,7 +199,8 @@ def _tie(
             if options.synchrony is not None:
                 tie = tie_files(eeg, fnirs, options.synchrony)
             else:
-                tie = None if options.by_annotation else _stated(eeg, fnirs)
+                is_fixed = options.by_annotation or options.by_labels
+                tie = None if is_fixed else _stated(eeg, fnirs)
             if tie is None:
                 continue
             done |= {(eeg[0].path, "eeg"), (fnirs[0].path, "fnirs")}
@@ -202,6 +224,12 @@ def _stated(eeg: _Pair, fnirs: _Pair) -> Tie | None:
         return None
     offset_s = later_s + headers[0].start_s - headers[1].start_s
     return Tie(Clock(offset_s, slope_ppm=0.0, residual_ms=0.0, n_events=0))
+
+
+def _is_same(one: Span, other: Span) -> bool:
+    """Tell that two spans are the same part of the same stream, on the same clock."""
+    facts = [(s.file.path, s.stream.modality, s.onset_s, s.tie) for s in (one, other)]
+    return facts[0] == facts[1]
 
 
 def _open(file: LabFile, options: LabOptions) -> list[Stream]:

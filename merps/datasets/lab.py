@@ -11,14 +11,13 @@ from merps.datasets.layout import Problem, is_inside
 from merps.datasets.manifest import Role, load_manifest
 from merps.datasets.side_files import SAMPLE_IDS
 from merps.datasets.templates import Template
+from merps.datasets.words import WHOLE
 from merps.errors import ConfigError, DataError, InputError, mismatch
 from merps.predictions import name_some, read_sample_ids
 from merps.readers.columns import read_columns
 from merps.readers.files import SUFFIXES
 from merps.samples import natural_order, parse_sample_id
 
-#: Name of the stimulus where paths and annotations name none.
-WHOLE = "recording"
 #: Numbers of stimuli have up to three digits.
 MOST_STIMULI = 999
 _SOURCE = "unlisted"

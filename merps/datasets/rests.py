@@ -35,15 +35,18 @@ def choose_rest(
     Returns
     -------
     Stream or None
-        The first of them in natural order; None without any.
+        The first of them in natural order, or of those without a session; None where
+        all are of other sessions.
     """
-    own = [
-        pair for pair in rests if session and pair[0].names.get("session") == session
+    of_session = [pair[0].names.get("session") or None for pair in rests]
+    fitting = [
+        [pair for pair, own in zip(rests, of_session, strict=True) if own == wanted]
+        for wanted in (session, None)
     ]
-    fitting = (
-        own or [pair for pair in rests if not pair[0].names.get("session")] or rests
-    )
+    fitting = fitting[0] or fitting[1] or ([] if session else rests)
     if not fitting:
+        if rests:
+            notes.append(f"no rest is of session {session}")
         return None
     if len(fitting) > 1:
         left = name_some(file.path.name for file, _ in fitting[1:])

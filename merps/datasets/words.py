@@ -1,5 +1,7 @@
 """Words in names of files and folders that tell what stands beside them."""
 
+#: Name of the stimulus where paths and annotations name none.
+WHOLE = "recording"
 #: Before the number of a person.
 PERSON_WORDS = {
     *("sub", "subj", "subject", "s", "p", "vp", "pp", "part", "participant", "person"),

@@ -18,7 +18,8 @@ _FLAT = 0.5
 def without_bystanders(trial: Trial, config: FnirsConfig) -> Trial:
     """Keep channels of EEG alone, without ECG and EOG, and long ones of fNIRS.
 
-    Short channels stay where they were not used on the others, or are asked for.
+    Short channels stay where nobody asks to take them out of the others, or where the
+    store is to keep them.
 
     Parameters
     ----------

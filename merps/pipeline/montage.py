@@ -34,9 +34,11 @@ def match_montage(samples: Samples, names: Sequence[str]) -> Samples:
         The same columns, some under other names.
     """
     spelled = {_key(name): name for name in names if name.startswith("eeg/")}
-    there = set(samples.feature_names)
+    there, fitted = set(samples.feature_names), set(names)
 
     def as_fitted(name: str) -> str:
+        if name in fitted:
+            return name
         other = spelled.get(_key(name), name) if name.startswith("eeg/") else name
         return name if other in there else other
 
