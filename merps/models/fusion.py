@@ -319,7 +319,7 @@ class ResidualFusion(CombinedModel):
         choices = [nothing, nothing]
         rows = np.flatnonzero(np.isfinite(trial.prior[:, 0])) if trial else ()
         if not len(rows):
-            logger.warning(
+            logger.info(
                 "too few people or stimuli to decide what signals add for %s stimuli; "
                 "the prior alone answers",
                 kind,
