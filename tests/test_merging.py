@@ -84,7 +84,7 @@ def assert_same(net, merged, windows, *, rtol=1e-4, atol=1e-5):
         {"n_times": 100},
         {"filter_time_length": 1},
     ],
-    ids=str,
+    ids=lambda options: ", ".join(options) or "defaults",
 )
 def test_outputs_and_gradients_are_those_of_braindecode(options, training):
     net = shallow(**options).train(training)
