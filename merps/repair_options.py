@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from merps.sections import List, Section
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+#: Names of the tables of `merps.preprocessing.extinction`.
+ExtinctionTable: TypeAlias = Literal["prahl", "moaveni", "takatani"]
 
 
 class LineFitConfig(Section):
@@ -62,7 +64,7 @@ class ComponentsConfig(Section):
 class OpticsConfig(Section):
     """The way of the light, where the recording does not tell it."""
 
-    extinction: Literal["prahl", "moaveni", "takatani"] = "prahl"
+    extinction: ExtinctionTable = "prahl"
     age_y: NonNegativeFloat = 25.0
     pathlength_factor: PositiveFloat | None = None
     distance_m: PositiveFloat | None = None

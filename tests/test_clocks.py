@@ -17,6 +17,17 @@ EEG_MS, FNIRS_MS = 2.0, 50.0  # row 18: 2 ms, and half a sample of the fNIRS at 
 OPTIONS = SynchronyConfig().model_dump(exclude={"by"})
 
 
+def at_events(stimuli):
+    """Stimuli of 20 s that begin at events of two tied files."""
+    return described(
+        *("{person}.vhdr", "{person}.snirf"),
+        onsets="annotations",
+        stimuli=stimuli,
+        duration_s=20.0,
+        synchrony=SynchronyConfig(),
+    )
+
+
 def fnirs_lateness_ms(trial, onset_s):
     """How late the stored fNIRS is, over its first and last part and the whole."""
     times_s = trial.fnirs.times_s + onset_s
@@ -77,14 +88,7 @@ def test_events_known_to_a_sample_are_good_to_half_a_sample(rng, tmp_path):
 def test_stimuli_begin_where_the_eeg_says(rng, tmp_path):
     pair = write_pair(tmp_path, "S01", rng, labels=tuple("abcdefg"), n_events=7)
     stimuli = {f"V{k:02d}": f"Stimulus/{name}" for k, name in enumerate("abcdefg", 1)}
-    config = described(
-        *("{person}.vhdr", "{person}.snirf"),
-        onsets="annotations",
-        stimuli=stimuli,
-        duration_s=20.0,
-        synchrony=SynchronyConfig(),
-    )
-    trials, failures = read_all(tmp_path, config)
+    trials, failures = read_all(tmp_path, at_events(stimuli))
     assert failures == []
     assert [t.stimulus for t in trials] == ["V01", "V02", "V04", "V05", "V06", "V07"]
     for trial in trials:
@@ -102,14 +106,7 @@ def test_stimuli_may_be_named_as_the_fnirs_has_them(rng, tmp_path):
         tmp_path, "S01", rng, labels=("1",), their_labels=tuple("abcdefg"), n_events=7
     )
     stimuli = {f"V{k:02d}": name for k, name in enumerate("abcdefg", 1)}
-    config = described(
-        *("{person}.vhdr", "{person}.snirf"),
-        onsets="annotations",
-        stimuli=stimuli,
-        duration_s=20.0,
-        synchrony=SynchronyConfig(),
-    )
-    trials, failures = read_all(tmp_path, config)
+    trials, failures = read_all(tmp_path, at_events(stimuli))
     assert failures == []
     # V03 is absent from the EEG, V06 from the fNIRS, which alone has names.
     assert [t.stimulus for t in trials] == ["V01", "V02", "V03", "V04", "V05", "V07"]

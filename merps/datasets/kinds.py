@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from merps.datasets.looking import Look
 from merps.recording import Recording
+from merps.repair_options import ShortChannelConfig
 
 #: Channels up to this length, in meters, see the scalp alone.
-_SHORT_M = 0.015
+_SHORT_M = ShortChannelConfig().max_short_m
 
 
 def propose_kinds(look: Look) -> list[str]:

@@ -1,13 +1,11 @@
 """How strongly hemoglobin absorbs near-infrared light: published tables."""
 
 import functools
-from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
 
-#: Names of the tables.
-ExtinctionTable: TypeAlias = Literal["prahl", "moaveni", "takatani"]
+from merps.repair_options import ExtinctionTable
 
 
 @functools.cache

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from merps.errors import InputError
-from merps.preprocessing.extinction import ExtinctionTable, extinction_table
+from merps.preprocessing.extinction import extinction_table
+from merps.repair_options import ExtinctionTable
 
 #: What `beer_lambert` and `extinction` order their pigments by.
 PIGMENTS = ("HbO", "HbR")
